@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config'
+
+/** The tests run as compiled: what ships is what is tested, worker threads and child processes included. */
+export default defineConfig({
+  test: {
+    include: ['dist/test/**/*.test.js'],
+    globalSetup: ['dist/test/support/postgres.js'],
+    pool: 'forks',
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+  },
+})
