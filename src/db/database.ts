@@ -1,0 +1,83 @@
+import { Kysely, PostgresDialect, sql, type Transaction } from 'kysely'
+import pg from 'pg'
+import type { Address } from './address.js'
+import { parsers } from './parsers.js'
+import type { Tables } from './types.js'
+
+/** The roles that log in. `countersign_owner` does not: only migrations act as it. */
+export const loginRoles = ['writer', 'command', 'reader', 'keyring', 'operator'] as const
+export type LoginRole = (typeof loginRoles)[number]
+
+export interface Credentials {
+  readonly user: string
+  readonly password: string
+}
+
+export type Db = Kysely<Tables>
+export type Tx = Transaction<Tables>
+
+/** One process's way to the database: a pool for each role that asks in pieces, and single connections for what streams. */
+export interface Database {
+  readonly address: Address
+  /** One tenant's commands. */
+  readonly command: Db
+  /** One tenant's requests. */
+  readonly reader: Db
+  /** Commands that touch key material. */
+  readonly keyring: Db
+  /** All tenants, for followers and verification. */
+  readonly operator: Db
+  /** A connection of its own, not yet connected; the caller ends it. */
+  client(role: LoginRole, options?: pg.ClientConfig): pg.Client
+  close(): Promise<void>
+}
+
+export interface DatabaseOptions {
+  readonly address: Address
+  readonly credentials: (role: LoginRole) => Credentials
+  /** Connections per role at most. */
+  readonly poolSize?: number
+  /** How long to wait for a connection before giving up. */
+  readonly connectTimeoutMs?: number
+}
+
+const applicationName = 'countersign'
+
+export function openDatabase(options: DatabaseOptions): Database {
+  const { address, credentials, poolSize = 8, connectTimeoutMs = 5_000 } = options
+  const settings = (role: LoginRole): pg.ClientConfig => ({
+    ...address,
+    ...credentials(role),
+    types: parsers,
+    application_name: `${applicationName} ${role}`,
+    connectionTimeoutMillis: connectTimeoutMs,
+    keepAlive: true,
+  })
+  const pools: pg.Pool[] = []
+  const kysely = (role: LoginRole): Db => {
+    const pool = new pg.Pool({ ...settings(role), max: poolSize })
+    // A connection that dies while idle is replaced on the next use; without a listener it would end the process.
+    pool.on('error', () => undefined)
+    pools.push(pool)
+    return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
+  }
+  return {
+    address,
+    command: kysely('command'),
+    reader: kysely('reader'),
+    keyring: kysely('keyring'),
+    operator: kysely('operator'),
+    client: (role, extra) => new pg.Client({ ...settings(role), ...extra }),
+    close: async () => {
+      await Promise.all(pools.map((pool) => pool.end()))
+    },
+  }
+}
+
+/** Runs `work` in a transaction that row-level security binds to `tenant`. */
+export async function inTenant<T>(db: Db, tenant: string, work: (tx: Tx) => Promise<T>): Promise<T> {
+  return db.transaction().execute(async (tx) => {
+    await sql`select set_config('countersign.tenant', ${tenant}, true)`.execute(tx)
+    return work(tx)
+  })
+}
