@@ -2,11 +2,11 @@
 // Compiles into dist/ and removes from there what no longer has a source.
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, rmSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { recordBuild, root, sourceFingerprint } from './prepare.mjs'
 
-const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const dist = join(root, 'dist')
+const fingerprint = sourceFingerprint()
 
 const tsc = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', root], {
   stdio: 'inherit',
@@ -17,3 +17,4 @@ for (const file of existsSync(dist) ? readdirSync(dist, { recursive: true, encod
   const source = file.replace(/\.js(\.map)?$/, '.ts')
   if (source !== file && !existsSync(join(root, source))) rmSync(join(dist, file))
 }
+recordBuild(fingerprint)

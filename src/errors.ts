@@ -20,3 +20,13 @@ export class DomainError extends Error {
     this.retryAfterS = at.retryAfterS
   }
 }
+
+/** @returns the system's code of an error (ENOENT, EADDRINUSE, …), or undefined when it has none */
+export function systemCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+}
+
+/** @returns what an error says, whatever was thrown */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
