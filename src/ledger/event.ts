@@ -1,3 +1,4 @@
+import { checkMembers } from './check-event.js'
 import { CanonicalWriter } from './jcs.js'
 
 /** What JSON can say. */
@@ -72,6 +73,17 @@ export interface LeafEvent {
   targets?: readonly Party[]
   trace?: string
   type: string
+}
+
+/**
+ * Takes a value for an event. Members are closed, and absent when not given: nothing is null or empty.
+ * @param pointerBase JSON pointer of `value` in what the caller sent; errors point below it
+ * @throws DomainError EVENT_UNKNOWN_MEMBER, EVENT_MEMBER_MISSING, EVENT_MEMBER_TYPE, EVENT_MEMBER_VALUE,
+ * EVENT_TYPE_GRAMMAR, EVENT_ID, EVENT_TIME
+ */
+export function checkEvent(value: unknown, pointerBase: string): EventInput {
+  checkMembers(value, pointerBase)
+  return value as EventInput
 }
 
 const writer = new CanonicalWriter()
