@@ -29,6 +29,8 @@ export interface Database {
   readonly operator: Db
   /** A connection of its own, not yet connected; the caller ends it. */
   client(role: LoginRole, options?: pg.ClientConfig): pg.Client
+  /** A pool of its own for who holds connections for long; the caller ends it. */
+  pool(role: LoginRole, size: number): pg.Pool
   close(): Promise<void>
 }
 
@@ -53,11 +55,15 @@ export function openDatabase(options: DatabaseOptions): Database {
     connectionTimeoutMillis: connectTimeoutMs,
     keepAlive: true,
   })
-  const pools: pg.Pool[] = []
-  const kysely = (role: LoginRole): Db => {
-    const pool = new pg.Pool({ ...settings(role), max: poolSize })
+  const newPool = (role: LoginRole, max: number): pg.Pool => {
+    const pool = new pg.Pool({ ...settings(role), max })
     // A connection that dies while idle is replaced on the next use; without a listener it would end the process.
     pool.on('error', () => undefined)
+    return pool
+  }
+  const pools: pg.Pool[] = []
+  const kysely = (role: LoginRole): Db => {
+    const pool = newPool(role, poolSize)
     pools.push(pool)
     return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) })
   }
@@ -68,6 +74,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     keyring: kysely('keyring'),
     operator: kysely('operator'),
     client: (role, extra) => new pg.Client({ ...settings(role), ...extra }),
+    pool: newPool,
     close: async () => {
       await Promise.all(pools.map((pool) => pool.end()))
     },

@@ -1,0 +1,252 @@
+import type { Addition, Head, Placed, RememberedKey } from './batch.js'
+import type { Answers, Questions } from './appender-checks.js'
+import { KeyEpochMoved, sourceMoved } from './errors.js'
+import { DomainError } from '../errors.js'
+
+/** Events that enter one tenant's log together or not at all. */
+export interface Submission extends Pick<Addition, 'by' | 'via' | 'events'> {
+  readonly tenant: string
+  /** The key epoch under which the events' groups were sealed; needed where there are any. */
+  readonly epoch?: number | undefined
+  /** A repeat of the whole submission gets the first answer. */
+  readonly idempotency?: { readonly key: string; readonly mac: Buffer } | undefined
+  /** Tells repeats of single events apart, by index. */
+  readonly eventKeys?: readonly (string | undefined)[] | undefined
+  /** Moves the source's position from `after`, or nothing is written. */
+  readonly position?: { readonly source: string; readonly after: string | null; readonly now: string } | undefined
+}
+
+export type Receipt =
+  /** The whole submission had been accepted before: its entries are `count` from `firstSeq` on. */
+  | { readonly repeated: true; readonly firstSeq: number; readonly count: number }
+  | { readonly repeated: false; readonly entries: readonly ReceiptEntry[] }
+
+export type ReceiptEntry =
+  | { readonly duplicate: false; readonly seq: number; readonly at: string; readonly chainHash: Buffer }
+  | { readonly duplicate: true; readonly seq: number }
+
+/** A submission on its way. */
+export interface Call {
+  readonly submission: Submission
+  /** Leaf bytes, about. */
+  readonly bytes: number
+  readonly deadline: number
+  /** Events that had been accepted before, with their places. */
+  duplicates: Map<number, number>
+  /** Events that repeat one of the same submission: their index, and which of the appended ones they repeat. */
+  repeatsHere: [index: number, of: number][]
+  /** What is left to append. */
+  addition: Addition
+  /** Places it was sent to without an answer having come back. */
+  attempts: Placed[]
+  /** It failed in company, so it is tried by itself. */
+  alone: boolean
+  readonly settle: (outcome: Receipt | Error) => void
+}
+
+/** What still fits into a batch; the first call always does. */
+export interface Room {
+  readonly events: number
+  readonly bytes: number
+  readonly empty: boolean
+}
+
+/** One tenant's calls, in order, and what is known of its head. */
+export class Lane {
+  readonly tenant: string
+  /** As it will be when everything in flight has landed; undefined while it must be read. */
+  head: Head | undefined
+  /** Checked against the head, next to be chained. */
+  waiting: Call[] = []
+  /** Not yet checked. */
+  arriving: Call[] = []
+  /** In flight once, came back. */
+  returned: Call[] = []
+  flying = 0
+  checking = false
+  /** Failures in a row to move the head. */
+  failures = 0
+  resting = false
+  /** What the calls in `waiting` and in flight will move each source to. */
+  private readonly positions = new Map<string, { stands: string; calls: number }>()
+
+  constructor(tenant: string) {
+    this.tenant = tenant
+  }
+
+  get hasUnchecked(): boolean {
+    return this.arriving.length + this.returned.length > 0
+  }
+
+  get idle(): boolean {
+    return this.flying === 0 && !this.checking && !this.hasUnchecked && this.waiting.length === 0
+  }
+
+  /** The calls that came in since the last check, to be checked. */
+  arrivals(): Call[] {
+    const calls = this.arriving
+    this.arriving = []
+    return calls
+  }
+
+  /** Everything that must be checked again because the head is read anew, in order. */
+  recall(): Call[] {
+    const calls = [...this.returned, ...this.waiting, ...this.arriving]
+    this.returned = []
+    this.waiting = []
+    this.arriving = []
+    this.positions.clear()
+    return calls
+  }
+
+  /** Takes the next calls that fit into `room`; one that is to be tried alone gets a batch of its own. */
+  take(room: Room): { calls: Call[]; room: Room } {
+    let { events, bytes, empty } = room
+    const calls: Call[] = []
+    for (const call of this.waiting) {
+      const size = call.addition.events.length
+      if (!empty && (size > events || call.bytes > bytes || call.alone)) break
+      calls.push(call)
+      events -= size
+      bytes -= call.bytes
+      empty = false
+      if (call.alone) {
+        events = 0
+        break
+      }
+    }
+    this.waiting = this.waiting.slice(calls.length)
+    return { calls, room: { events, bytes, empty } }
+  }
+
+  /** Removes and returns the calls that have waited too long; those in flight are not among them. */
+  expire(now: number): Call[] {
+    const all = [...this.returned, ...this.waiting, ...this.arriving]
+    const expired = all.filter((call) => call.deadline < now)
+    if (expired.length > 0) {
+      const kept = (call: Call) => call.deadline >= now
+      this.returned = this.returned.filter(kept)
+      this.waiting = this.waiting.filter(kept)
+      this.arriving = this.arriving.filter(kept)
+    }
+    return expired
+  }
+
+  /** Lets a checked call wait for its place, or settles it. */
+  accept(call: Call, head: Head, answers: Answers): void {
+    const refused = this.refusal(call, head, answers)
+    if (refused) {
+      call.settle(refused)
+      return
+    }
+    const answer = answerFrom(call, answers)
+    if (answer) {
+      call.settle(answer)
+      return
+    }
+    const { position } = call.submission
+    if (position) {
+      const known = this.positions.get(position.source)
+      this.positions.set(position.source, { stands: position.now, calls: (known?.calls ?? 0) + 1 })
+    }
+    this.waiting.push(call)
+  }
+
+  /** A call has left for good, landed or not. */
+  forget(call: Call): void {
+    const { position } = call.submission
+    const known = position && this.positions.get(position.source)
+    if (!known) return
+    known.calls--
+    if (known.calls === 0) this.positions.delete(position.source)
+  }
+
+  private refusal(call: Call, head: Head, answers: Answers): Error | undefined {
+    const { tenant, epoch, position, events } = call.submission
+    if (events.some((event) => event.sealed.length > 0)) {
+      if (epoch === undefined) throw new RangeError('sealed groups without the key epoch they were sealed under')
+      if (epoch < head.keyEpoch) return new KeyEpochMoved(tenant, epoch, head.keyEpoch)
+    }
+    if (position) {
+      const stands = this.positions.get(position.source)?.stands ?? answers.position
+      if (stands !== (position.after ?? undefined)) return sourceMoved(position.source, position.after, stands)
+    }
+    return undefined
+  }
+}
+
+export function questionsOf({ submission }: Call): Questions {
+  const { tenant, by, idempotency, eventKeys, position } = submission
+  return {
+    tenant,
+    principal: by,
+    keys: idempotency
+      ? [wholeKey(idempotency.key)]
+      : (eventKeys ?? []).filter((key) => key !== undefined).map(singleKey),
+    source: position?.source,
+  }
+}
+
+export const isConditional = ({ submission }: Call): boolean =>
+  submission.idempotency !== undefined || submission.eventKeys !== undefined || submission.position !== undefined
+
+/** Two namespaces of keys: callers' own, and those made from a CloudEvent's source and id. */
+export const wholeKey = (key: string): string => `key ${key}`
+export const singleKey = (key: string): string => `event ${key}`
+
+/** A repeat is answered; what is left of the submission becomes the call's addition. */
+function answerFrom(call: Call, answers: Answers): Receipt | Error | undefined {
+  const { events, idempotency, eventKeys, by, via, position } = call.submission
+  if (idempotency) {
+    const first = answers.keys.get(wholeKey(idempotency.key))
+    if (first) {
+      return first.mac?.equals(idempotency.mac)
+        ? { repeated: true, firstSeq: first.firstSeq, count: first.count }
+        : new DomainError(
+            'IDEMPOTENCY_KEY_REUSED',
+            'this Idempotency-Key came with another body before: use a new key for a new request',
+          )
+    }
+  }
+  call.duplicates = new Map()
+  const keys: RememberedKey[] = []
+  if (idempotency) keys.push({ key: wholeKey(idempotency.key), mac: idempotency.mac, first: 0, count: events.length })
+  const left: Addition['events'][number][] = []
+  const firstHere = new Map<string, number>()
+  const repeats: [index: number, of: number][] = []
+  events.forEach((event, index) => {
+    const given = idempotency ? undefined : eventKeys?.[index]
+    const key = given === undefined ? undefined : singleKey(given)
+    const before = key === undefined ? undefined : answers.keys.get(key)
+    const here = key === undefined ? undefined : firstHere.get(key)
+    if (before) call.duplicates.set(index, before.firstSeq)
+    else if (here !== undefined) repeats.push([index, here])
+    else {
+      if (key !== undefined) {
+        firstHere.set(key, left.length)
+        keys.push({ key, first: left.length, count: 1 })
+      }
+      left.push(event)
+    }
+  })
+  call.addition = { by, via, events: left, keys, position: position && { source: position.source, now: position.now } }
+  call.repeatsHere = repeats
+  if (left.length > 0) return undefined
+  return receiptOf(call, undefined)
+}
+
+/** The receipt of a call whose addition was placed. */
+export function receiptOf(call: Call, placed: Placed | undefined): Receipt {
+  let next = 0
+  const repeats = new Map(call.repeatsHere)
+  const entries = call.submission.events.map((_, index): ReceiptEntry => {
+    const before = call.duplicates.get(index)
+    if (before !== undefined) return { duplicate: true, seq: before }
+    const here = repeats.get(index)
+    if (here !== undefined) return { duplicate: true, seq: (placed?.seq ?? 0) + here }
+    const chainHash = placed?.chainHashes[next]
+    if (!placed || !chainHash) throw new Error('an event was appended without a place')
+    return { duplicate: false, seq: placed.seq + next++, at: placed.at, chainHash }
+  })
+  return { repeated: false, entries }
+}

@@ -1,0 +1,345 @@
+import type { EnvelopeParts } from './envelope.js'
+import { envelopeParts } from './envelope.js'
+import { ChainHasher } from './hash.js'
+import { BinaryArray, elementTypes, timestamptz } from './wire.js'
+
+/** A sealed group as the table keeps it; its commitment is in the leaf already. */
+export interface SealedGroup {
+  readonly group: string
+  readonly subject: string
+  readonly generation: number
+  /** nonce (12) | ciphertext | tag (16) */
+  readonly ciphertext: Buffer
+}
+
+/** An event whose place is all that is missing. */
+export interface PreparedEvent {
+  /** Canonical JSON of the leaf's `event` member. */
+  readonly body: Buffer
+  readonly sealed: readonly SealedGroup[]
+}
+
+/** The end of a tenant's log, as the next entry must know it. */
+export interface Head {
+  readonly tenant: string
+  readonly log: string
+  nextSeq: number
+  /** Of the last entry, 32 bytes. */
+  chainHash: Buffer
+  /** Of the last entry, ms since 1970. */
+  recordedAtMs: number
+  keyEpoch: number
+}
+
+/** Events that enter a log together or not at all. */
+export interface Addition {
+  readonly by: string
+  readonly via: string
+  readonly events: readonly PreparedEvent[]
+  /** Only commands write a stream; `version` is the number of its first event here. */
+  readonly stream?: { readonly name: string; readonly version: number } | undefined
+  readonly position?: { readonly source: string; readonly now: string } | undefined
+  /** Remembered with the first entry, so that a repeat gets the first answer. */
+  readonly keys?: readonly RememberedKey[] | undefined
+}
+
+export interface RememberedKey {
+  readonly key: string
+  /** HMAC of the body; absent where the key alone tells repeats apart. */
+  readonly mac?: Buffer | undefined
+  /** Index of the first event the key stands for, and how many. */
+  readonly first: number
+  readonly count: number
+}
+
+/** The places that an addition got. */
+export interface Placed {
+  readonly seq: number
+  readonly at: string
+  /** Of each event, in order. */
+  readonly chainHashes: readonly Buffer[]
+}
+
+/**
+ * Chains additions onto heads and writes them as the parameters of one statement. It is reused from batch to batch, so
+ * that its memory is, too.
+ */
+export class Batch {
+  entries = 0
+  private readonly hasher = new ChainHasher()
+  private readonly heads = {
+    tenant: new BinaryArray(elementTypes.text),
+    fromSeq: new BinaryArray(elementTypes.int8),
+    fromHash: new BinaryArray(elementTypes.bytea),
+    nextSeq: new BinaryArray(elementTypes.int8),
+    at: new BinaryArray(elementTypes.timestamptz),
+    chainHash: new BinaryArray(elementTypes.bytea),
+  }
+  private readonly rows = {
+    head: new BinaryArray(elementTypes.int4),
+    seq: new BinaryArray(elementTypes.int8),
+    leaf: new BinaryArray(elementTypes.bytea),
+    chainHash: new BinaryArray(elementTypes.bytea),
+  }
+  private readonly streams = {
+    head: new BinaryArray(elementTypes.int4),
+    name: new BinaryArray(elementTypes.text),
+    version: new BinaryArray(elementTypes.int8),
+    seq: new BinaryArray(elementTypes.int8),
+  }
+  private readonly sealed = {
+    head: new BinaryArray(elementTypes.int4),
+    seq: new BinaryArray(elementTypes.int8),
+    group: new BinaryArray(elementTypes.text),
+    subject: new BinaryArray(elementTypes.text),
+    generation: new BinaryArray(elementTypes.int4),
+    ciphertext: new BinaryArray(elementTypes.bytea),
+  }
+  private readonly keys = {
+    head: new BinaryArray(elementTypes.int4),
+    principal: new BinaryArray(elementTypes.text),
+    key: new BinaryArray(elementTypes.text),
+    mac: new BinaryArray(elementTypes.bytea),
+    firstSeq: new BinaryArray(elementTypes.int8),
+    count: new BinaryArray(elementTypes.int4),
+  }
+  private readonly positions = {
+    head: new BinaryArray(elementTypes.int4),
+    source: new BinaryArray(elementTypes.text),
+    position: new BinaryArray(elementTypes.text),
+    seq: new BinaryArray(elementTypes.int8),
+  }
+  private headCount = 0
+  private optional: Section[] = []
+  private parts: { of: string; parts: EnvelopeParts } | undefined
+
+  reset(): void {
+    this.entries = 0
+    this.headCount = 0
+    this.optional = []
+    for (const table of [this.heads, this.rows, this.streams, this.sealed, this.keys, this.positions]) {
+      for (const column of Object.values(table)) column.reset()
+    }
+  }
+
+  /**
+   * Chains `additions` onto `head`, which moves.
+   * @param nowMs this process's clock; the log's time is never earlier than the entry before
+   */
+  extend(head: Head, additions: readonly Addition[], nowMs: number): Placed[] {
+    const n = this.headCount++
+    const atMs = Math.max(nowMs, head.recordedAtMs)
+    const at = new Date(atMs).toISOString()
+    this.heads.tenant.text(head.tenant)
+    this.heads.fromSeq.int8(head.nextSeq)
+    this.heads.fromHash.bytes(head.chainHash)
+    this.hasher.from(head.chainHash)
+    let seq = head.nextSeq
+    const placed = additions.map((addition) => {
+      const first = seq
+      const chainHashes: Buffer[] = []
+      addition.events.forEach((event, index) => {
+        chainHashes.push(this.link(n, head, addition, event, index, seq, at))
+        seq++
+      })
+      this.remember(n, addition, first)
+      return { seq: first, at, chainHashes }
+    })
+    head.nextSeq = seq
+    head.chainHash = Buffer.from(this.hasher.chain)
+    head.recordedAtMs = atMs
+    this.heads.nextSeq.int8(seq)
+    this.heads.at.int8(timestamptz(atMs))
+    this.heads.chainHash.bytes(head.chainHash)
+    return placed
+  }
+
+  /** The statement for what this batch holds, and its parameters: views, valid until the next `reset`. */
+  statement(): { name: string; text: string; values: Buffer[] } {
+    const sections = optionalSections.filter((section) => this.optional.includes(section))
+    const tables = [this.heads, this.rows, ...sections.map((section) => this[section])]
+    const { name, text } = appendStatement(sections)
+    return {
+      name,
+      text,
+      values: tables.flatMap((table) => Object.values(table).map((column) => column.parameter())),
+    }
+  }
+
+  private link(
+    n: number,
+    head: Head,
+    addition: Addition,
+    event: PreparedEvent,
+    index: number,
+    seq: number,
+    at: string,
+  ) {
+    const { rows, hasher } = this
+    const parts = this.partsOf(head, addition, index)
+    rows.head.int4(n)
+    rows.seq.int8(seq)
+    const prefix = parts.open + at + parts.afterAt + String(seq) + parts.afterSeq
+    rows.leaf.inPlace(prefix.length + event.body.length + 1, (memory, start) => {
+      memory.write(prefix, start, 'latin1')
+      const bodyAt = start + prefix.length
+      memory.set(event.body, bodyAt)
+      const end = bodyAt + event.body.length
+      memory[end] = CLOSING_BRACE
+      hasher.link(memory, start, end + 1)
+      return end + 1
+    })
+    rows.chainHash.bytes(hasher.chain)
+    if (event.sealed.length > 0) this.seal(n, seq, event.sealed)
+    this.entries++
+    return Buffer.from(hasher.chain)
+  }
+
+  private partsOf(head: Head, { by, via, stream }: Addition, index: number): EnvelopeParts {
+    if (stream) {
+      const version = stream.version + index
+      return envelopeParts({ by, via, log: head.log, tenant: head.tenant, stream: stream.name, version })
+    }
+    const of = `${head.log} ${by} ${via}`
+    if (this.parts?.of !== of) {
+      this.parts = { of, parts: envelopeParts({ by, via, log: head.log, tenant: head.tenant }) }
+    }
+    return this.parts.parts
+  }
+
+  private seal(n: number, seq: number, groups: readonly SealedGroup[]): void {
+    this.use('sealed')
+    const { sealed } = this
+    for (const { group, subject, generation, ciphertext } of groups) {
+      sealed.head.int4(n)
+      sealed.seq.int8(seq)
+      sealed.group.text(group)
+      sealed.subject.text(subject)
+      sealed.generation.int4(generation)
+      sealed.ciphertext.bytes(ciphertext)
+    }
+  }
+
+  private remember(n: number, { by, events, stream, keys, position }: Addition, first: number): void {
+    if (stream) {
+      this.use('streams')
+      for (let index = 0; index < events.length; index++) {
+        this.streams.head.int4(n)
+        this.streams.name.text(stream.name)
+        this.streams.version.int8(stream.version + index)
+        this.streams.seq.int8(first + index)
+      }
+    }
+    for (const { key, mac, first: index, count } of keys ?? []) {
+      this.use('keys')
+      this.keys.head.int4(n)
+      this.keys.principal.text(by)
+      this.keys.key.text(key)
+      if (mac) this.keys.mac.bytes(mac)
+      else this.keys.mac.null()
+      this.keys.firstSeq.int8(first + index)
+      this.keys.count.int4(count)
+    }
+    if (position) {
+      this.use('positions')
+      this.positions.head.int4(n)
+      this.positions.source.text(position.source)
+      this.positions.position.text(position.now)
+      this.positions.seq.int8(first + events.length - 1)
+    }
+  }
+
+  private use(section: Section): void {
+    if (!this.optional.includes(section)) this.optional.push(section)
+  }
+}
+
+const CLOSING_BRACE = 0x7d
+
+const optionalSections = ['streams', 'sealed', 'keys', 'positions'] as const
+type Section = (typeof optionalSections)[number]
+
+const sectionTypes: Record<Section, readonly string[]> = {
+  streams: ['int4', 'text', 'int8', 'int8'],
+  sealed: ['int4', 'int8', 'text', 'text', 'int4', 'bytea'],
+  keys: ['int4', 'text', 'text', 'bytea', 'int8', 'int4'],
+  positions: ['int4', 'text', 'text', 'int8'],
+}
+
+const sectionInserts: Record<Section, (unnest: string) => string> = {
+  streams: (unnest) => `
+    insert into streams (tenant, stream, version, seq)
+    select w.tenant, s.name, s.version, s.seq
+    from ${unnest} as s(n, name, version, seq) join moved w using (n)`,
+  sealed: (unnest) => `
+    insert into sealed_groups (tenant, seq, "group", subject, generation, ciphertext)
+    select w.tenant, s.seq, s."group", s.subject, s.generation, s.ciphertext
+    from ${unnest} as s(n, seq, "group", subject, generation, ciphertext) join moved w using (n)`,
+  // The swap proves that nobody remembered the key meanwhile: what conflicts here has expired.
+  keys: (unnest) => `
+    insert into idempotency (tenant, principal, key, mac, first_seq, count)
+    select w.tenant, k.principal, k.key, k.mac, k.first_seq, k.count
+    from ${unnest} as k(n, principal, key, mac, first_seq, count) join moved w using (n)
+    on conflict (tenant, principal, key) do update
+    set mac = excluded.mac, first_seq = excluded.first_seq, count = excluded.count, created_at = now()`,
+  // One source may stand in a batch more than once; its last position is the one that counts.
+  positions: (unnest) => `
+    insert into source_positions (tenant, source, position, seq)
+    select distinct on (w.tenant, p.source) w.tenant, p.source, p.position, p.seq
+    from ${unnest} as p(n, source, position, seq) join moved w using (n)
+    order by w.tenant, p.source, p.seq desc
+    on conflict (tenant, source) do update
+    set position = excluded.position, seq = excluded.seq, moved_at = now()`,
+}
+
+/** The channel on which every batch names the tenants it touched, or `*` where they are too many to name. */
+export const ENTRIES_CHANNEL = 'countersign_entries'
+
+const statements = new Map<string, { name: string; text: string }>()
+
+/**
+ * One statement: locks the heads that still are what the batch was chained onto, in tenant order and without waiting;
+ * moves them and inserts what belongs to them; says which it moved, by their number in the batch, from 1. Whoever it
+ * does not name wrote nothing.
+ */
+function appendStatement(sections: readonly Section[]): { name: string; text: string } {
+  const name = ['append', ...sections].join('_')
+  const known = statements.get(name)
+  if (known) return known
+  let parameter = 10
+  const inserts = sections.map((section) => {
+    const unnest = `unnest(${sectionTypes[section].map((type) => `$${++parameter}::${type}[]`).join(', ')})`
+    return `, ${section}_kept as (${sectionInserts[section](unnest)}
+  )`
+  })
+  const text = `
+  with wanted as materialized (
+    select * from unnest($1::text[], $2::int8[], $3::bytea[], $4::int8[], $5::timestamptz[], $6::bytea[])
+      with ordinality as w(tenant, from_seq, from_hash, next_seq, at, chain_hash, nth)
+  ), matching as materialized (
+    select w.nth
+    from wanted w join heads h on h.tenant = w.tenant
+    where h.next_seq = w.from_seq and h.chain_hash = w.from_hash
+    order by h.tenant
+    for update of h skip locked
+  ), moved as (
+    update heads h
+    set next_seq = w.next_seq, chain_hash = w.chain_hash, recorded_at = w.at
+    from wanted w join matching using (nth)
+    where h.tenant = w.tenant
+      and case when w.at > clock_timestamp() + interval '5 s' and w.at > h.recorded_at + interval '5 s'
+          then ledger_clock_is_ahead(w.tenant, w.at) else true end
+    returning (w.nth - 1)::int4 as n, w.tenant, w.at
+  ), inserted as (
+    insert into entries (tenant, seq, recorded_at, leaf, chain_hash)
+    select w.tenant, e.seq, w.at, e.leaf, e.chain_hash
+    from unnest($7::int4[], $8::int8[], $9::bytea[], $10::bytea[]) as e(n, seq, leaf, chain_hash)
+    join moved w using (n)
+  )${inserts.join('')}
+  select array_agg(n) as moved, pg_notify('${ENTRIES_CHANNEL}',
+    case when sum(octet_length(tenant) + 1) < 7900 then string_agg(tenant, ' ') else '*' end)
+  from moved having count(*) > 0`
+  const statement = { name, text }
+  statements.set(name, statement)
+  return statement
+}

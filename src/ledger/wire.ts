@@ -1,0 +1,115 @@
+/**
+ * PostgreSQL's binary arrays, built in place. `pg` would send a bytea[] as hex text, which is 2.8 times slower; a Buffer
+ * parameter goes out as it is. Layout: dimensions, null flag, element type, length, lower bound; then each element as
+ * int32 length (-1 for null) and bytes, all big-endian.
+ */
+export class BinaryArray {
+  private buffer = Buffer.allocUnsafe(4096)
+  private end = HEADER_BYTES
+  private count = 0
+  private nulls = 0
+  private readonly elementType: ElementType
+
+  constructor(elementType: ElementType) {
+    this.elementType = elementType
+  }
+
+  reset(): void {
+    this.end = HEADER_BYTES
+    this.count = 0
+    this.nulls = 0
+    // One exceptional batch must not keep its memory for good.
+    if (this.buffer.length > KEEP_BYTES) this.buffer = Buffer.allocUnsafe(4096)
+  }
+
+  /** Room for `bytes` more, after which `bytes()` and the like do not move what was written. */
+  reserve(bytes: number): void {
+    const needed = this.end + bytes
+    if (needed <= this.buffer.length) return
+    const larger = Buffer.allocUnsafe(Math.max(needed, 2 * this.buffer.length))
+    this.buffer.copy(larger, 0, 0, this.end)
+    this.buffer = larger
+  }
+
+  bytes(value: Uint8Array): void {
+    this.reserve(4 + value.length)
+    this.buffer.writeInt32BE(value.length, this.end)
+    this.buffer.set(value, this.end + 4)
+    this.end += 4 + value.length
+    this.count++
+  }
+
+  text(value: string): void {
+    this.reserve(4 + 3 * value.length)
+    const length = this.buffer.write(value, this.end + 4, 'utf8')
+    this.buffer.writeInt32BE(length, this.end)
+    this.end += 4 + length
+    this.count++
+  }
+
+  int4(value: number): void {
+    this.reserve(8)
+    this.buffer.writeInt32BE(4, this.end)
+    this.buffer.writeInt32BE(value, this.end + 4)
+    this.end += 8
+    this.count++
+  }
+
+  /** @param value a safe integer, 0 or more */
+  int8(value: number): void {
+    this.reserve(12)
+    this.buffer.writeInt32BE(8, this.end)
+    this.buffer.writeInt32BE(Math.floor(value / 0x1_0000_0000), this.end + 4)
+    this.buffer.writeUInt32BE(value % 0x1_0000_0000, this.end + 8)
+    this.end += 12
+    this.count++
+  }
+
+  null(): void {
+    this.reserve(4)
+    this.buffer.writeInt32BE(-1, this.end)
+    this.end += 4
+    this.count++
+    this.nulls = 1
+  }
+
+  /**
+   * One element written by `write` straight into the array's memory, at most `limit` bytes of it.
+   * @param write gets the memory and the offset of the first byte, returns the offset behind the last; the byte before
+   *   the first is its to scribble on
+   */
+  inPlace(limit: number, write: (memory: Buffer, start: number) => number): void {
+    this.reserve(4 + limit)
+    const start = this.end + 4
+    const end = write(this.buffer, start)
+    this.buffer.writeInt32BE(end - start, this.end)
+    this.end = end
+    this.count++
+  }
+
+  /** The array as a parameter: a view, valid until the next `reset`. */
+  parameter(): Buffer {
+    const { buffer } = this
+    buffer.writeInt32BE(1, 0)
+    buffer.writeInt32BE(this.nulls, 4)
+    buffer.writeInt32BE(this.elementType, 8)
+    buffer.writeInt32BE(this.count, 12)
+    buffer.writeInt32BE(1, 16)
+    return buffer.subarray(0, this.end)
+  }
+}
+
+/** OIDs of pg_type. */
+export const elementTypes = { bytea: 17, int8: 20, int4: 23, text: 25, timestamptz: 1184 } as const
+export type ElementType = (typeof elementTypes)[keyof typeof elementTypes]
+
+const HEADER_BYTES = 20
+const KEEP_BYTES = 4 * 1024 * 1024
+
+/** PostgreSQL counts microseconds from the year 2000. */
+const EPOCH_2000_MS = 946_684_800_000
+
+/** A timestamptz in its binary form. @param ms since 1970, 2000 or later */
+export function timestamptz(ms: number): number {
+  return (ms - EPOCH_2000_MS) * 1000
+}
