@@ -1,5 +1,5 @@
 import { DomainError } from '../errors.js'
-import { hasLoneSurrogate } from './jcs.js'
+import { hasLoneSurrogate } from './json-faults.js'
 import { pointerTo } from './pointer.js'
 import { timeFault } from './rfc3339.js'
 
