@@ -177,6 +177,19 @@ export function readConfig(env: Readonly<Record<string, string | undefined>> = p
   } as const
 }
 
+/** Those of the named variables that are set: what a program that we start may see of the environment. */
+export function passedOn(
+  names: readonly string[],
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): Record<string, string> {
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = env[name]
+      return value === undefined ? [] : [[name, value]]
+    }),
+  )
+}
+
 /** The rows of the table in `docs/settings.md`: variable, default, what it is for. */
 export function settingsTable(): string[] {
   return Object.values(settings).map(({ variable, standard, accepts, what }) =>

@@ -12,7 +12,7 @@ export const GROUP = /^[a-z][a-z0-9-]{0,31}$/
 export const PERSON = /^person:[A-Za-z0-9._:@-]{1,121}$/
 const REASON = /^[A-Za-z0-9_.:-]{1,64}$/
 /** W3C Trace Context §3.2: the four fields that every version begins with; the version ff and ids of zeros are invalid. */
-export const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
 const PRINTABLE_ASCII = /^[\x20-\x7e]*$/
 const CONTROL = /\p{Cc}/u
 
@@ -20,7 +20,8 @@ export const MAX_ID_BYTES = 255
 /** Of a value that names a person: ARNs may have 2048 characters, and an address of a mailbox 254. */
 export const MAX_IDENTIFIER_BYTES = 2048
 export const MAX_TARGETS = 32
-export const MAX_GROUPS = 32
+/** A commit may name a hundred people, each with groups of their own; the leaf's size is the narrower limit. */
+export const MAX_GROUPS = 256
 
 /** Members that a caller may know from an entry, with the reason why no event carries them. */
 const SET_BY_THE_LOG: Readonly<Record<string, string>> = {
