@@ -6,7 +6,7 @@ import { DomainError } from '../errors.js'
 /** Events that enter one tenant's log together or not at all. */
 export interface Submission extends Pick<Addition, 'by' | 'via' | 'events'> {
   readonly tenant: string
-  /** The key epoch under which the events' groups were sealed; needed where there are any. */
+  /** The key epoch under which persons were looked up and groups sealed; needed where there are any. */
   readonly epoch?: number | undefined
   /** A repeat of the whole submission gets the first answer. */
   readonly idempotency?: { readonly key: string; readonly mac: Buffer } | undefined
@@ -162,11 +162,8 @@ export class Lane {
   }
 
   private refusal(call: Call, head: Head, answers: Answers): Error | undefined {
-    const { tenant, epoch, position, events } = call.submission
-    if (events.some((event) => event.sealed.length > 0)) {
-      if (epoch === undefined) throw new RangeError('sealed groups without the key epoch they were sealed under')
-      if (epoch < head.keyEpoch) return new KeyEpochMoved(tenant, epoch, head.keyEpoch)
-    }
+    const { tenant, epoch, position } = call.submission
+    if (epoch !== undefined && epoch < head.keyEpoch) return new KeyEpochMoved(tenant, epoch, head.keyEpoch)
     if (position) {
       const stands = this.positions.get(position.source)?.stands ?? answers.position
       if (stands !== (position.after ?? undefined)) return sourceMoved(position.source, position.after, stands)

@@ -87,9 +87,12 @@ export class Appender {
    *   IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED (nothing was written), OUTCOME_UNKNOWN
    */
   async submit(submission: Submission): Promise<Receipt> {
-    const { events } = submission
+    const { events, epoch } = submission
     if (events.length === 0 || events.length > MAX_BATCH_EVENTS) {
       throw new RangeError(`a submission has 1 to ${MAX_BATCH_EVENTS} events, not ${events.length}`)
+    }
+    if (epoch === undefined && events.some((event) => event.sealed.length > 0)) {
+      throw new RangeError('sealed groups without the key epoch they were sealed under')
     }
     const keys = keysOf(submission)
     if (keys.length === 0) return this.enqueue(submission)
