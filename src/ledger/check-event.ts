@@ -12,7 +12,7 @@ export const GROUP = /^[a-z][a-z0-9-]{0,31}$/
 export const PERSON = /^person:[A-Za-z0-9._:@-]{1,121}$/
 const REASON = /^[A-Za-z0-9_.:-]{1,64}$/
 /** W3C Trace Context §3.2: the four fields that every version begins with; the version ff and ids of zeros are invalid. */
-const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+export const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
 const PRINTABLE_ASCII = /^[\x20-\x7e]*$/
 const CONTROL = /\p{Cc}/u
 

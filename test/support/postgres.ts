@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -23,6 +24,7 @@ export async function setup(): Promise<void> {
   await sweep()
   folder = await mkdtemp(join(tmpdir(), `${FOLDER}${process.pid}-`))
   await chmod(folder, 0o711)
+  process.once('exit', removeFolder) // a Ctrl-C tears nothing down
   server = await startPostgres({
     dataDir: join(folder, 'data'),
     binDir: wanted === 'embedded' ? undefined : wanted,
@@ -37,7 +39,12 @@ export async function setup(): Promise<void> {
 
 export async function teardown(): Promise<void> {
   await server?.stop()
+  process.off('exit', removeFolder)
   if (folder !== undefined) await rm(folder, { recursive: true, force: true })
+}
+
+function removeFolder(): void {
+  if (folder !== undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
 }
 
 /** Removes what runs that were killed have left. */
