@@ -74,6 +74,22 @@ export async function importSource(
   return run.summary()
 }
 
+/** An event that only the store could refuse, such as one too large, and what stands in its place from then on. */
+interface Blamed {
+  item: SourceItem
+  instead: SourceItem
+}
+
+function blame(item: SourceItem, { code, message, pointer }: DomainError): Blamed {
+  const { position, where, bytes } = item
+  const refused = { code, message, ...(pointer === undefined ? {} : { pointer }) }
+  return { item, instead: { position, where, bytes, refused } }
+}
+
+function isAboutAnEvent({ code }: DomainError): boolean {
+  return /^(EVENT|GROUP|JSON|SUBJECT)_/.test(code)
+}
+
 class ImportRun {
   readonly #source: Source
   readonly #deps: ImportDeps
@@ -108,7 +124,7 @@ class ImportRun {
     this.#report()
 
     const { batchSize = BATCH_SIZE, skipRefused = false, signal } = this.#options
-    let batch: SourceItem[] = []
+    const batch: SourceItem[] = []
     let bytes = 0
     // While set, another run is ahead: everything up to this position is its work.
     let behind: string | undefined
@@ -126,8 +142,6 @@ class ImportRun {
       const outcome = await this.#importBatch(batch)
       if (outcome === 'stopped') return 'done'
       if (outcome === 'moved') behind = await this.#catchUp(batch)
-      else batch = []
-      if (behind !== undefined) batch = []
       bytes = batch.reduce((sum, { bytes }) => sum + bytes, 0)
     }
     while (batch.length > 0) {
@@ -172,49 +186,57 @@ class ImportRun {
     return reached < 0 ? (moved ?? '') : undefined
   }
 
-  /** `stopped`: one was refused, what came before it is imported, and the rest is not to be. */
+  /**
+   * Imports what is in the batch and takes it out. `stopped`: one was refused, what came before it is imported, and the
+   * rest is not to be. `moved`: another run was faster with what is still in the batch.
+   */
   async #importBatch(batch: SourceItem[]): Promise<'imported' | 'moved' | 'stopped'> {
-    const { skipRefused = false } = this.#options
-    for (;;) {
-      const first = skipRefused ? -1 : batch.findIndex((item) => 'refused' in item)
-      const taken = first < 0 ? batch : batch.slice(0, first)
-      const blamed = await this.#append(taken)
-      if (blamed === 'moved') return 'moved'
-      if (blamed === undefined) {
-        for (const item of first < 0 ? taken : batch.slice(0, first + 1)) if ('refused' in item) this.#refuse(item)
-        this.#report()
-        return first < 0 ? 'imported' : 'stopped'
+    let size = batch.length
+    while (batch.length > 0) {
+      const part = batch.slice(0, size)
+      const refused = this.#options.skipRefused === true ? -1 : part.findIndex((item) => 'refused' in item)
+      if (refused > 0) part.length = refused
+      const outcome = refused === 0 ? 'imported' : await this.#append(part)
+      if (outcome === 'moved') return 'moved'
+      if (outcome === 'one of them') {
+        size = Math.ceil(part.length / 2)
+        continue
       }
-      // An event that only the store could refuse, such as one too large: from now on it is like any other refused item.
-      const { position, where, bytes } = blamed.item
-      const at = blamed.error.pointer === undefined ? {} : { pointer: blamed.error.pointer }
-      const refused = { code: blamed.error.code, message: blamed.error.message, ...at }
-      batch.splice(batch.indexOf(blamed.item), 1, { position, where, bytes, refused })
+      if (outcome !== 'imported') {
+        batch.splice(batch.indexOf(outcome.item), 1, outcome.instead)
+        continue
+      }
+      for (const item of batch.splice(0, part.length)) if ('refused' in item) this.#refuse(item)
+      size = batch.length
+      this.#report()
+      if (refused === 0) return 'stopped'
     }
+    return 'imported'
   }
 
-  async #append(items: readonly SourceItem[]): Promise<undefined | 'moved' | { item: SourceItem; error: DomainError }> {
+  /** `one of them`: an event is to blame and the error does not say which. Nothing was written then. */
+  async #append(items: readonly SourceItem[]): Promise<'imported' | 'moved' | 'one of them' | Blamed> {
     const withEvents = items.flatMap((item) => ('event' in item ? [item] : []))
     const now = items.at(-1)?.position
     // Without an event there is no transaction to move the position in: the next run meets these refusals again.
-    if (withEvents.length === 0 || now === undefined) return undefined
+    if (withEvents.length === 0 || now === undefined) return 'imported'
     for (let waits = 0; ; waits++) {
       try {
         const position = { source: this.#source.name, after: this.#after, now }
-        const { entries } = await this.#deps.ingest(
-          withEvents.map(({ event }) => event),
-          position,
-        )
+        const events = withEvents.map(({ event }) => event)
+        const { entries } = await this.#deps.ingest(events, position)
         this.#after = now
         this.#imported += withEvents.length
         this.#firstSeq ??= entries[0]?.seq
         this.#lastSeq = entries.at(-1)?.seq ?? this.#lastSeq
-        return undefined
+        return 'imported'
       } catch (error) {
         if (!(error instanceof DomainError)) throw error
         if (error.code === 'SOURCE_MOVED') return 'moved'
-        const item = error.index === undefined ? undefined : withEvents[error.index]
-        if (item !== undefined) return { item, error }
+        if (error.index !== undefined || isAboutAnEvent(error)) {
+          const item = withEvents[error.index ?? (withEvents.length === 1 ? 0 : -1)]
+          return item === undefined ? 'one of them' : blame(item, error)
+        }
         if (error.retryAfterS === undefined || waits >= MOST_WAITS) throw error
         await sleep(Math.min(error.retryAfterS, 30) * 1000)
         if (this.#options.signal?.aborted === true) throw error

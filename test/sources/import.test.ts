@@ -149,6 +149,27 @@ describe('what is refused', () => {
     expect(skipped.ids()).toEqual(['e1', 'e2', 'e4'])
   })
 
+  test('what the store refuses without saying which is found all the same, and nothing is imported twice', async () => {
+    const nobody = [3, 8, 9].map((n) => `${line(n)}\n`)
+    const content = nobody.reduce(
+      (text, bad) => text.replace(bad, bad.replace('{', '{"actor":{"id":"person:nobody"},')),
+      lines(1, 10),
+    )
+    const skipped = scene()
+    expect(await skipped.run(content, { batchSize: 10, skipRefused: true })).toMatchObject({
+      imported: 7,
+      refused: [3, 8, 9].map((n) => ({ code: 'SUBJECT_UNKNOWN', where: expect.stringMatching(`:${n}$`) as string })),
+    })
+    expect(skipped.ids()).toEqual(['e1', 'e2', 'e4', 'e5', 'e6', 'e7', 'e10'])
+    const stopped = scene()
+    expect(await stopped.run(content, { batchSize: 10 })).toMatchObject({
+      imported: 2,
+      refusedCount: 1,
+      complete: false,
+    })
+    expect(stopped.ids()).toEqual(['e1', 'e2'])
+  })
+
   test.each([
     ['a folder', folder],
     ['a missing file', join(folder, 'missing')],

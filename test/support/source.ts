@@ -48,6 +48,9 @@ export class MemoryStore implements ImportDeps {
     if ((this.positions.get(source) ?? null) !== after) throw new DomainError('SOURCE_MOVED', 'moved')
     const blamed = events.findIndex(({ type }) => type === 'too.large')
     if (blamed >= 0) throw new DomainError('EVENT_TOO_LARGE', 'too large', { index: blamed })
+    if (events.some(({ actor }) => actor !== undefined && 'id' in actor && actor.id === 'person:nobody')) {
+      throw new DomainError('SUBJECT_UNKNOWN', 'person:nobody is nobody')
+    }
     this.positions.set(source, now)
     return { entries: events.map((event) => ({ seq: this.events.push(event) - 1 })) }
   }
