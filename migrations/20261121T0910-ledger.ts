@@ -129,7 +129,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
         execute format('alter table %I enable row level security', name);
         execute format('alter table %I force row level security', name);
       end loop;
-      foreach name in array array['entries', 'heads', 'idempotency', 'source_positions'] loop
+      foreach name in array array['entries', 'heads', 'streams', 'idempotency', 'source_positions'] loop
         execute format('create policy appender on %I to countersign_writer using (true) with check (true)', name);
       end loop;
     end $$`.execute(db)
@@ -140,6 +140,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`grant select (id, log) on tenants to countersign_writer`.execute(db)
   await sql`grant select (tenant, seq, chain_hash), insert on entries to countersign_writer`.execute(db)
   await sql`grant select, update (next_seq, chain_hash, recorded_at) on heads to countersign_writer`.execute(db)
+  await sql`grant select, insert on streams to countersign_writer`.execute(db)
   await sql`grant select, insert, update, delete on idempotency to countersign_writer`.execute(db)
   await sql`grant select, insert, update on source_positions to countersign_writer`.execute(db)
 

@@ -36,11 +36,13 @@ export async function append(tx: Tx, target: AppendTarget, events: readonly Prep
   if (events.some((event) => event.sealed.length > 0) && epoch !== head.keyEpoch) {
     throw new KeyEpochMoved(by.tenant, epoch ?? -1, head.keyEpoch)
   }
-  const { version, nowMs } = await streamVersion(tx, by.tenant, stream)
-  if (version !== expectedVersion) throw new StreamVersionConflict(stream, expectedVersion, version)
-  const addition = { by: by.id, via: by.via, events, stream: { name: stream, version: version + 1 } }
-  const placed = await appendAt(tx, head, addition, nowMs)
-  return { ...placed, version: version + events.length }
+  const addition = { by: by.id, via: by.via, events, stream: { name: stream, version: expectedVersion + 1 } }
+  const placed = await tryAppendAt(tx, head, addition, Date.now())
+  if (!placed) {
+    const { version } = await streamVersion(tx, by.tenant, stream)
+    throw new StreamVersionConflict(stream, expectedVersion, version)
+  }
+  return { ...placed, version: expectedVersion + events.length }
 }
 
 /** Locks a tenant's head until the transaction ends: what is read after it stays true until then. */
@@ -78,15 +80,26 @@ export async function streamVersion(
   return { version: row.version, nowMs: Date.parse(row.now) }
 }
 
-/** Appends behind a head that the transaction has locked or just made. */
+/** Appends behind a head that the transaction has locked or just made, to a stream that was read under its lock. */
 export async function appendAt(tx: Tx, head: Head, addition: Addition, nowMs: number): Promise<Placed> {
-  const batch = new Batch()
+  const placed = await tryAppendAt(tx, head, addition, nowMs)
+  if (!placed) throw new Error(`the locked head of tenant ${head.tenant} did not move`)
+  return placed
+}
+
+/** @returns undefined where the addition's stream is at another version; nothing was written */
+async function tryAppendAt(tx: Tx, head: Head, addition: Addition, nowMs: number): Promise<Placed | undefined> {
+  const batch = spareBatches.pop() ?? new Batch()
+  batch.reset()
   const [placed] = batch.extend(head, [addition], nowMs)
   const { text, values } = batch.statement()
   const { rows } = await tx.executeQuery<{ moved: number[] }>(CompiledQuery.raw(text, values))
-  if (!placed || rows[0]?.moved.length !== 1) throw new Error(`the locked head of tenant ${head.tenant} did not move`)
-  return placed
+  spareBatches.push(batch)
+  return rows[0]?.moved.length === 1 ? placed : undefined
 }
+
+/** A batch keeps its memory for the next one: as many are kept as were ever in use at once. */
+const spareBatches: Batch[] = []
 
 /** How a stream's state follows from its events. */
 export interface Fold<S> {

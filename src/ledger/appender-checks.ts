@@ -7,6 +7,7 @@ export interface Questions {
   readonly principal: string
   readonly keys: readonly string[]
   readonly source: string | undefined
+  readonly stream: string | undefined
 }
 
 export interface Answers {
@@ -14,6 +15,8 @@ export interface Answers {
   readonly keys: ReadonlyMap<string, { mac: Buffer | undefined; firstSeq: number; count: number }>
   /** Where the source stands; undefined before its first submission. */
   readonly position: string | undefined
+  /** How many events the stream has; undefined where nobody looked. */
+  readonly version: number | undefined
 }
 
 /** How long an idempotency key is remembered. */
@@ -96,9 +99,23 @@ export async function readAnswers(client: pg.ClientBase, questions: readonly Que
     })
     for (const { tenant, source, position } of rows) positions.set(`${tenant} ${source}`, position)
   }
-  return questions.map(({ tenant, source }, n) => ({
+  const streams = questions.filter((question) => question.stream !== undefined)
+  const versions = new Map<string, number>()
+  if (streams.length > 0) {
+    const { rows } = await client.query<{ tenant: string; stream: string; version: number }>({
+      name: 'versions',
+      text: `select a.tenant, a.stream, coalesce((
+               select version from streams s where s.tenant = a.tenant and s.stream = a.stream
+               order by version desc limit 1), 0) as version
+             from (select distinct * from unnest($1::text[], $2::text[])) as a(tenant, stream)`,
+      values: [streams.map((question) => question.tenant), streams.map((question) => question.stream)],
+    })
+    for (const { tenant, stream, version } of rows) versions.set(`${tenant} ${stream}`, version)
+  }
+  return questions.map(({ tenant, source, stream }, n) => ({
     keys: remembered[n] ?? new Map(),
     position: source === undefined ? undefined : positions.get(`${tenant} ${source}`),
+    version: stream === undefined ? undefined : versions.get(`${tenant} ${stream}`),
   }))
 }
 

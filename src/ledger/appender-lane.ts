@@ -1,11 +1,13 @@
 import type { Addition, Head, Placed, RememberedKey } from './batch.js'
 import type { Answers, Questions } from './appender-checks.js'
-import { KeyEpochMoved, sourceMoved } from './errors.js'
+import { KeyEpochMoved, sourceMoved, StreamVersionConflict } from './errors.js'
 import { DomainError } from '../errors.js'
 
 /** Events that enter one tenant's log together or not at all. */
 export interface Submission extends Pick<Addition, 'by' | 'via' | 'events'> {
   readonly tenant: string
+  /** Only for commands: the stream they extend, and how many events it has, 0 for a new one. */
+  readonly stream?: { readonly name: string; readonly expectedVersion: number } | undefined
   /** The key epoch under which persons were looked up and groups sealed; needed where there are any. */
   readonly epoch?: number | undefined
   /** A repeat of the whole submission gets the first answer. */
@@ -69,6 +71,8 @@ export class Lane {
   resting = false
   /** What the calls in `waiting` and in flight will move each source to. */
   private readonly positions = new Map<string, { stands: string; calls: number }>()
+  /** The same for the versions of streams. */
+  private readonly versions = new Map<string, { stands: number; calls: number }>()
 
   constructor(tenant: string) {
     this.tenant = tenant
@@ -96,6 +100,7 @@ export class Lane {
     this.waiting = []
     this.arriving = []
     this.positions.clear()
+    this.versions.clear()
     return calls
   }
 
@@ -144,36 +149,49 @@ export class Lane {
       call.settle(answer)
       return
     }
-    const { position } = call.submission
-    if (position) {
-      const known = this.positions.get(position.source)
-      this.positions.set(position.source, { stands: position.now, calls: (known?.calls ?? 0) + 1 })
-    }
+    const { position, stream, events } = call.submission
+    if (position) advance(this.positions, position.source, position.now)
+    if (stream) advance(this.versions, stream.name, stream.expectedVersion + events.length)
     this.waiting.push(call)
   }
 
   /** A call has left for good, landed or not. */
   forget(call: Call): void {
-    const { position } = call.submission
-    const known = position && this.positions.get(position.source)
-    if (!known) return
-    known.calls--
-    if (known.calls === 0) this.positions.delete(position.source)
+    const { position, stream } = call.submission
+    if (position) release(this.positions, position.source)
+    if (stream) release(this.versions, stream.name)
   }
 
   private refusal(call: Call, head: Head, answers: Answers): Error | undefined {
-    const { tenant, epoch, position } = call.submission
+    const { tenant, epoch, position, stream } = call.submission
     if (epoch !== undefined && epoch < head.keyEpoch) return new KeyEpochMoved(tenant, epoch, head.keyEpoch)
     if (position) {
       const stands = this.positions.get(position.source)?.stands ?? answers.position
       if (stands !== (position.after ?? undefined)) return sourceMoved(position.source, position.after, stands)
     }
+    if (stream) {
+      // Where nobody has looked yet the statement looks itself, and the call comes back if it expects another version.
+      const stands = this.versions.get(stream.name)?.stands ?? answers.version ?? stream.expectedVersion
+      if (stands !== stream.expectedVersion)
+        return new StreamVersionConflict(stream.name, stream.expectedVersion, stands)
+    }
     return undefined
   }
 }
 
+function advance<T>(of: Map<string, { stands: T; calls: number }>, name: string, stands: T): void {
+  of.set(name, { stands, calls: (of.get(name)?.calls ?? 0) + 1 })
+}
+
+function release(of: Map<string, { calls: number }>, name: string): void {
+  const known = of.get(name)
+  if (!known) return
+  known.calls--
+  if (known.calls === 0) of.delete(name)
+}
+
 export function questionsOf({ submission }: Call): Questions {
-  const { tenant, by, idempotency, eventKeys, position } = submission
+  const { tenant, by, idempotency, eventKeys, position, stream } = submission
   return {
     tenant,
     principal: by,
@@ -181,6 +199,7 @@ export function questionsOf({ submission }: Call): Questions {
       ? [wholeKey(idempotency.key)]
       : (eventKeys ?? []).filter((key) => key !== undefined).map(singleKey),
     source: position?.source,
+    stream: stream?.name,
   }
 }
 
@@ -193,7 +212,7 @@ export const singleKey = (key: string): string => `event ${key}`
 
 /** A repeat is answered; what is left of the submission becomes the call's addition. */
 function answerFrom(call: Call, answers: Answers): Receipt | Error | undefined {
-  const { events, idempotency, eventKeys, by, via, position } = call.submission
+  const { events, idempotency, eventKeys, by, via, position, stream } = call.submission
   if (idempotency) {
     const first = answers.keys.get(wholeKey(idempotency.key))
     if (first) {
@@ -226,7 +245,14 @@ function answerFrom(call: Call, answers: Answers): Receipt | Error | undefined {
       left.push(event)
     }
   })
-  call.addition = { by, via, events: left, keys, position: position && { source: position.source, now: position.now } }
+  call.addition = {
+    by,
+    via,
+    events: left,
+    keys,
+    position: position && { source: position.source, now: position.now },
+    stream: stream && { name: stream.name, version: stream.expectedVersion + 1 },
+  }
   call.repeatsHere = repeats
   if (left.length > 0) return undefined
   return receiptOf(call, undefined)

@@ -84,7 +84,7 @@ export class Appender {
   /**
    * Appends a submission, all of it or nothing, and answers after it is durable.
    * @throws DomainError QUEUE_FULL, SHUTTING_DOWN, STORE_UNAVAILABLE, TENANT_UNKNOWN, SOURCE_MOVED, KEY_EPOCH_MOVED,
-   *   IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED (nothing was written), OUTCOME_UNKNOWN
+   *   LEDGER_STREAM_VERSION_CONFLICT, IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED (nothing was written), OUTCOME_UNKNOWN
    */
   async submit(submission: Submission): Promise<Receipt> {
     const { events, epoch } = submission
@@ -499,7 +499,7 @@ const RECONNECT_MS = 100
 /** Lanes kept in memory; idle ones are forgotten beyond. */
 const MAX_LANES = 10_000
 
-const nothingKnown: Answers = { keys: new Map(), position: undefined }
+const nothingKnown: Answers = { keys: new Map(), position: undefined, version: undefined }
 
 function keysOf({ tenant, by, idempotency, eventKeys }: Submission): string[] {
   const keys = idempotency

@@ -298,6 +298,18 @@ export const ENTRIES_CHANNEL = 'countersign_entries'
 const statements = new Map<string, { name: string; text: string }>()
 
 /**
+ * Heads whose tenant has a stream in this batch that is not where its first event here expects it. What the batch was
+ * chained onto is committed before this statement's snapshot, so what it reads of a stream is as new as the head.
+ */
+const conflicting = (unnest: string) => `, conflicting as materialized (
+    select first.n + 1 as nth
+    from (select s.n, s.name, min(s.version) - 1 as expected from ${unnest} as s(n, name, version, seq) group by s.n, s.name) first
+    join wanted w on w.nth = first.n + 1
+    where first.expected <> coalesce((
+      select version from streams t where t.tenant = w.tenant and t.stream = first.name order by version desc limit 1), 0)
+  )`
+
+/**
  * One statement: locks the heads that still are what the batch was chained onto, in tenant order and without waiting;
  * moves them and inserts what belongs to them; says which it moved, by their number in the batch, from 1. Whoever it
  * does not name wrote nothing.
@@ -307,19 +319,24 @@ function appendStatement(sections: readonly Section[]): { name: string; text: st
   const known = statements.get(name)
   if (known) return known
   let parameter = 10
-  const inserts = sections.map((section) => {
-    const unnest = `unnest(${sectionTypes[section].map((type) => `$${++parameter}::${type}[]`).join(', ')})`
-    return `, ${section}_kept as (${sectionInserts[section](unnest)}
-  )`
+  const unnests = sections.map((section) => {
+    const columns = sectionTypes[section].map((type) => `$${++parameter}::${type}[]`)
+    return { section, unnest: `unnest(${columns.join(', ')})` }
   })
-  const text = `
+  const inserts = unnests.map(
+    ({ section, unnest }) => `, ${section}_kept as (${sectionInserts[section](unnest)}
+  )`,
+  )
+  const streams = unnests.find(({ section }) => section === 'streams')
+  const text = `/* ${name} */
   with wanted as materialized (
     select * from unnest($1::text[], $2::int8[], $3::bytea[], $4::int8[], $5::timestamptz[], $6::bytea[])
       with ordinality as w(tenant, from_seq, from_hash, next_seq, at, chain_hash, nth)
-  ), matching as materialized (
+  )${streams ? conflicting(streams.unnest) : ''}, matching as materialized (
     select w.nth
     from wanted w join heads h on h.tenant = w.tenant
     where h.next_seq = w.from_seq and h.chain_hash = w.from_hash
+      ${streams ? 'and not exists (select from conflicting c where c.nth = w.nth)' : ''}
     order by h.tenant
     for update of h skip locked
   ), moved as (
