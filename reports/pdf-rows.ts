@@ -1,0 +1,233 @@
+import type { Content, TableCell } from 'pdfmake'
+import type { ContentText } from 'pdfmake/interfaces.js'
+import type { AuditTrailRow } from './audit-trail.js'
+import { timeOf } from './audit-trail.js'
+import {
+  CONTENT_HEIGHT,
+  CONTENT_WIDTH,
+  INK,
+  MUTED,
+  OUTCOME_COLOURS,
+  RULE,
+  STRONG_RULE,
+  heightOf,
+  linesNode,
+  span,
+  thousands,
+} from './pdf-style.js'
+import type { Typefaces } from './typeface.js'
+import type { Line, Span } from './typeset.js'
+import { typeset } from './typeset.js'
+import type { ZoneClock } from './zone.js'
+
+/** Characters of an entry's data that the PDF shows. The CSV has all of it. */
+export const DATA_LIMIT = 4_000
+
+const GAP = 12
+const COLUMN_WIDTHS = [46, 108, 186, 200]
+const LAST_COLUMN = CONTENT_WIDTH - COLUMN_WIDTHS.reduce((sum, width) => sum + width + GAP, 0)
+const WIDTHS = [...COLUMN_WIDTHS, LAST_COLUMN]
+const DETAIL_WIDTH = CONTENT_WIDTH - (COLUMN_WIDTHS[0] ?? 0) - GAP
+const HEADER_HEIGHT = 17
+const PADDING = 4
+// What rounding might add up to on a page; a page is never filled to the last point.
+const SLACK = 4
+
+/** An entry as lines: five cells beside each other, and what stands below them. */
+export interface SetRow {
+  cells: Line[][]
+  detail: Line[]
+  /** Stands in the first cell where the entry goes on after a page break. */
+  continued: Line[]
+  /** Characters of data left out. */
+  dataLeftOut: number
+}
+
+/** Breaks one entry into lines. */
+export function setRow(
+  row: AuditTrailRow,
+  by: 'recorded' | 'occurred',
+  clock: ZoneClock,
+  typefaces: Typefaces,
+): SetRow {
+  const set = (column: number, paragraphs: Span[][]) =>
+    paragraphs.flatMap((spans) => typeset(spans, WIDTHS[column] ?? 0, typefaces))
+  const data = shorten(row.data, DATA_LIMIT)
+  const detail: Span[][] = []
+  if (data.text !== '') detail.push(dataSpans(data.text))
+  if (data.leftOut > 0) {
+    detail.push([span(`… ${thousands(data.leftOut)} more characters: see seq ${row.seq} in the CSV`, 'bold', 6.5, INK)])
+  }
+  if (row.subjects.length > 0) {
+    const about = row.subjects.map(({ subject, groups }) => `${subject} (${groups.join(', ')})`)
+    detail.push(
+      about.map((text, index) => span(index === 0 ? `sealed about ${text}` : `; ${text}`, 'text', 6.5, MUTED)),
+    )
+  }
+  detail.push([span(`chain ${row.chainHash}`, 'mono', 5.6, MUTED)])
+  return {
+    cells: [
+      set(0, [[span(String(row.seq), 'text', 7.5)]]),
+      set(1, times(row, by, clock)),
+      set(2, event(row)),
+      set(3, who(row)),
+      set(4, targets(row)),
+    ],
+    detail: detail.flatMap((spans) => typeset(spans, DETAIL_WIDTH, typefaces)),
+    continued: set(0, [[span(`… ${row.seq}`, 'text', 7.5, MUTED)]]),
+    dataLeftOut: data.leftOut,
+  }
+}
+
+/** Puts entries on pages: one table each, under the same header row. Entries that fit on a page are not torn. */
+export function rowPages(rows: readonly SetRow[], by: 'recorded' | 'occurred', clock: ZoneClock): Content[] {
+  const room = CONTENT_HEIGHT - HEADER_HEIGHT - SLACK
+  const pages: SetRow[][] = []
+  let page: SetRow[] = []
+  let left = room
+  const turn = () => {
+    if (page.length > 0) pages.push(page)
+    page = []
+    left = room
+  }
+  for (const row of rows) {
+    let rest: SetRow | null = row
+    const height = rowHeight(row)
+    if (height > left && (height <= room || left < room / 3)) turn()
+    while (rest) {
+      const part: { fits: SetRow; rest: SetRow | null } =
+        rowHeight(rest) <= left ? { fits: rest, rest: null } : split(rest, left)
+      page.push(part.fits)
+      left -= rowHeight(part.fits)
+      rest = part.rest
+      if (rest) turn()
+    }
+  }
+  turn()
+  const header = headerRow(by, clock)
+  return pages.map((part, index) => table(part, header, index === 0))
+}
+
+function times(row: AuditTrailRow, by: 'recorded' | 'occurred', clock: ZoneClock): Span[][] {
+  const other = by === 'recorded' ? row.occurredAt : row.recordedAt
+  const word = by === 'recorded' ? 'occurred' : 'recorded'
+  const paragraphs = [[span(clock.text(timeOf(row, by)), 'text', 7.5)]]
+  if (other !== undefined && other !== row.recordedAt) paragraphs.push([span(`${word} ${other}`, 'text', 6.5, MUTED)])
+  else if (by === 'occurred')
+    paragraphs.push([span(`${word} ${clock.text(Date.parse(row.recordedAt))}`, 'text', 6.5, MUTED)])
+  return paragraphs
+}
+
+function event(row: AuditTrailRow): Span[][] {
+  const paragraphs = [[span(row.type, 'bold', 7.5)]]
+  if (row.outcome !== undefined || row.reason !== undefined) {
+    const outcome = row.outcome ?? 'no outcome'
+    const spans = [span(outcome, 'text', 6.8, OUTCOME_COLOURS[outcome] ?? MUTED)]
+    if (row.reason !== undefined) spans.push(span(`, ${row.reason}`, 'text', 6.8, MUTED))
+    paragraphs.push(spans)
+  }
+  if (row.source !== undefined) paragraphs.push([span(`reported by ${row.source}`, 'text', 6.5, MUTED)])
+  if (row.stream !== undefined) paragraphs.push([span(row.stream, 'text', 6.5, MUTED)])
+  return paragraphs
+}
+
+function who(row: AuditTrailRow): Span[][] {
+  const paragraphs =
+    row.actor === undefined ? [[span('no actor given', 'text', 7.5, MUTED)]] : [party(row.actor, row.actorType)]
+  paragraphs.push([span(`by ${row.by} via ${row.via}`, 'text', 6.5, MUTED)])
+  return paragraphs
+}
+
+function targets(row: AuditTrailRow): Span[][] {
+  return row.targets.length === 0
+    ? [[span('no target given', 'text', 7.5, MUTED)]]
+    : row.targets.map(({ id, type }) => party(id, type))
+}
+
+function party(id: string, type: string | undefined): Span[] {
+  return type === undefined ? [span(id, 'text', 7.5)] : [span(id, 'text', 7.5), span(`  ${type}`, 'text', 6.5, MUTED)]
+}
+
+// String by string, so that right-to-left values of neighbouring members do not change places.
+function dataSpans(data: string): Span[] {
+  const parts = data.match(/"(?:[^"\\]|\\.)*"?|[^"]+/gs) ?? []
+  return parts.length > 1 && /[^\0-\u058F]/.test(data)
+    ? parts.map((part) => span(part, 'mono', 6.3))
+    : [span(data, 'mono', 6.3)]
+}
+
+function shorten(text: string, limit: number): { text: string; leftOut: number } {
+  if (text.length <= limit) return { text, leftOut: 0 }
+  const characters = Array.from(text)
+  return { text: characters.slice(0, limit).join(''), leftOut: Math.max(0, characters.length - limit) }
+}
+
+function rowHeight(row: SetRow): number {
+  return Math.max(...row.cells.map(heightOf)) + heightOf(row.detail) + 2 * PADDING + 2
+}
+
+/** Cuts an entry that is longer than a page. At least one line is taken, so it always ends. */
+function split(row: SetRow, height: number): { fits: SetRow; rest: SetRow | null } {
+  const room = height - 2 * PADDING - 2
+  const cells = row.cells.map((lines) => cut(lines, room))
+  const used = Math.max(...cells.map(([fits]) => heightOf(fits)))
+  const open = cells.some(([, rest]) => rest.length > 0)
+  const [detail, detailRest] = open ? [[], row.detail] : cut(row.detail, room - used)
+  if (!open && detailRest.length === 0) return { fits: row, rest: null }
+  return {
+    fits: { ...row, cells: cells.map(([fits]) => fits), detail },
+    rest: { ...row, cells: cells.map(([, rest], column) => (column === 0 ? row.continued : rest)), detail: detailRest },
+  }
+}
+
+function cut(lines: Line[], height: number): [Line[], Line[]] {
+  let used = 0
+  const count = lines.findIndex((line) => (used += heightOf([line])) > height)
+  return count === -1 ? [lines, []] : [lines.slice(0, count), lines.slice(count)]
+}
+
+function headerRow(by: 'recorded' | 'occurred', clock: ZoneClock): ContentText[] {
+  const titles = [
+    'Seq',
+    `${by === 'recorded' ? 'Recorded' : 'Occurred'}, ${clock.timeZone}`,
+    'Event',
+    'Actor',
+    'Targets',
+  ]
+  return titles.map((text, index) => ({
+    text,
+    font: 'bold',
+    fontSize: 7,
+    color: MUTED,
+    noWrap: true,
+    ...(index === 0 ? { alignment: 'right' as const } : {}),
+  }))
+}
+
+function table(rows: readonly SetRow[], header: readonly ContentText[], first: boolean): Content {
+  // The header repeats; the first one is also where the bookmark leads.
+  const mark = first ? { outline: true, outlineText: 'Entries' } : {}
+  const body: TableCell[][] = [header.map((cell, column) => ({ ...cell, ...(column === 0 ? mark : {}) }))]
+  for (const { cells, detail } of rows) {
+    body.push(cells.map((lines, column) => cell(lines, column === 0 ? { alignment: 'right' } : {})))
+    body.push(['', { ...linesNode(detail), colSpan: 4 }, '', '', ''])
+  }
+  return {
+    pageBreak: 'before',
+    table: { headerRows: 1, widths: WIDTHS, body },
+    layout: {
+      // The header, then pairs of rows: a line above each pair and one below the last.
+      hLineWidth: (line) => (line === 1 ? 0.8 : line > 1 && line % 2 === 1 ? 0.4 : 0),
+      hLineColor: (line) => (line === 1 ? STRONG_RULE : RULE),
+      vLineWidth: () => 0,
+      paddingLeft: () => 0,
+      paddingRight: (column) => (column === 4 ? 0 : GAP),
+      paddingTop: (row) => (row === 0 ? 0 : row % 2 === 1 ? PADDING : 1),
+      paddingBottom: (row) => (row === 0 ? PADDING : row % 2 === 1 ? 0 : PADDING),
+    },
+  }
+}
+
+function cell(lines: readonly Line[], more: object = {}): TableCell {
+  return lines.length === 0 ? '' : linesNode(lines, more)
+}
