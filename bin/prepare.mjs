@@ -81,14 +81,13 @@ function agreesWithLock() {
   if (!existsSync(noted)) return false
   const wanted = JSON.parse(readFileSync(lockFile, 'utf8')).packages
   const present = JSON.parse(readFileSync(noted, 'utf8')).packages
-  return Object.entries(wanted).every(
-    ([path, { version, integrity, os, cpu, libc }]) =>
-      path === '' ||
-      (present[path]?.version === version && present[path]?.integrity === integrity) ||
-      (os !== undefined && !os.includes(process.platform)) ||
-      (cpu !== undefined && !cpu.includes(process.arch)) ||
-      (libc !== undefined && present[path] === undefined),
-  )
+  return Object.entries(wanted).every(([path, { version, integrity, optional, os, cpu, libc }]) => {
+    const found = present[path]
+    if (path === '' || (found?.version === version && found?.integrity === integrity)) return true
+    const fits = (os?.includes(process.platform) ?? true) && (cpu?.includes(process.arch) ?? true)
+    // An optional package that names no platform came with one that did, and was left out with it.
+    return found === undefined && (!fits || libc !== undefined || (optional === true && os === undefined))
+  })
 }
 
 function isBuilt() {
