@@ -55,12 +55,16 @@ export class BinaryArray {
     this.count++
   }
 
-  /** @param value a safe integer, 0 or more */
-  int8(value: number): void {
+  /** @param value as a number: a safe integer, 0 or more */
+  int8(value: number | bigint): void {
     this.reserve(12)
     this.buffer.writeInt32BE(8, this.end)
-    this.buffer.writeInt32BE(Math.floor(value / 0x1_0000_0000), this.end + 4)
-    this.buffer.writeUInt32BE(value % 0x1_0000_0000, this.end + 8)
+    if (typeof value === 'bigint') {
+      this.buffer.writeBigInt64BE(value, this.end + 4)
+    } else {
+      this.buffer.writeInt32BE(Math.floor(value / 0x1_0000_0000), this.end + 4)
+      this.buffer.writeUInt32BE(value % 0x1_0000_0000, this.end + 8)
+    }
     this.end += 12
     this.count++
   }
@@ -112,4 +116,9 @@ const EPOCH_2000_MS = 946_684_800_000
 /** A timestamptz in its binary form. @param ms since 1970, 2000 or later */
 export function timestamptz(ms: number): number {
   return (ms - EPOCH_2000_MS) * 1000
+}
+
+/** The same for any year. @param us microseconds, 0 to 999, on top of `ms` */
+export function wideTimestamptz(ms: number, us: number): bigint {
+  return BigInt(ms - EPOCH_2000_MS) * 1000n + BigInt(us)
 }

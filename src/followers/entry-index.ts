@@ -1,0 +1,170 @@
+import { CompiledQuery } from 'kysely'
+import type { Database, Tx } from '../db/database.js'
+import type { Envelope } from '../ledger/envelope.js'
+import type { LeafEvent } from '../ledger/event.js'
+import { instantMs } from '../ledger/rfc3339.js'
+import { Follower, type Consumer } from '../ledger/subscribe.js'
+import { ENTRY_INDEX, type Slice } from '../ledger/subscriptions.js'
+import { BinaryArray, elementTypes, timestamptz, wideTimestamptz } from '../ledger/wire.js'
+
+/** Builds what lists and reports filter by. */
+export function entryIndex(): Consumer {
+  const rows = new IndexRows()
+  return {
+    name: ENTRY_INDEX,
+    async write(tx, slices) {
+      rows.reset()
+      for (const slice of slices) rows.add(slice)
+      await clear(tx, slices)
+      await rows.insert(tx)
+    },
+  }
+}
+
+/**
+ * Drops the index of one tenant, or of all, and builds it again. Until it is done answers say how far it is complete.
+ * A service that runs meanwhile takes part.
+ */
+export async function rebuildIndex(database: Database, tenant?: string): Promise<void> {
+  const tenants =
+    tenant === undefined
+      ? (await database.operator.selectFrom('heads').select('tenant').execute()).map((row) => row.tenant)
+      : [tenant]
+  for (const each of tenants) await dropIndex(database, each)
+  await new Follower(database, entryIndex()).catchUp(tenants)
+}
+
+/** The new epoch fences whoever read entries before and has not written yet. */
+async function dropIndex(database: Database, tenant: string): Promise<void> {
+  await database.operator.transaction().execute(async (tx) => {
+    await tx
+      .updateTable('subscriptions')
+      .set((is) => ({ next_seq: 0, owner: null, until: null, epoch: is('epoch', '+', 1) }))
+      .where('consumer', '=', ENTRY_INDEX)
+      .where('tenant', '=', tenant)
+      .execute()
+    await tx.deleteFrom('entry_index').where('tenant', '=', tenant).execute()
+    await tx.deleteFrom('entry_refs').where('tenant', '=', tenant).execute()
+  })
+}
+
+/**
+ * Removes what stands where these slices will: nothing, unless somebody has reset a cursor by hand. Looking costs a
+ * tenth of what `on conflict` costs on every row.
+ */
+async function clear(tx: Tx, slices: readonly Slice[]): Promise<void> {
+  const standing = `
+    select m.tenant, m.seq from unnest($1::text[], $2::int8[]) as m(tenant, seq)
+    where exists (select from entry_index i where i.tenant = m.tenant and i.seq >= m.seq)`
+  const values = [slices.map(({ tenant }) => tenant), slices.map(({ entries }) => entries[0]?.seq)]
+  const { rows } = await tx.executeQuery<{ tenant: string; seq: number }>(CompiledQuery.raw(standing, values))
+  for (const { tenant, seq } of rows) {
+    await tx.deleteFrom('entry_index').where('tenant', '=', tenant).where('seq', '>=', seq).execute()
+    await tx.deleteFrom('entry_refs').where('tenant', '=', tenant).where('seq', '>=', seq).execute()
+  }
+}
+
+/** Rows of many entries as the parameters of two statements; its memory is reused. */
+class IndexRows {
+  private readonly entries = {
+    tenant: new BinaryArray(elementTypes.text),
+    seq: new BinaryArray(elementTypes.int8),
+    recordedAt: new BinaryArray(elementTypes.timestamptz),
+    occurredAt: new BinaryArray(elementTypes.timestamptz),
+    type: new BinaryArray(elementTypes.text),
+    actor: new BinaryArray(elementTypes.text),
+    outcome: new BinaryArray(elementTypes.text),
+    stream: new BinaryArray(elementTypes.text),
+    source: new BinaryArray(elementTypes.text),
+  }
+  private readonly refs = {
+    tenant: new BinaryArray(elementTypes.text),
+    reference: new BinaryArray(elementTypes.text),
+    role: new BinaryArray(elementTypes.text),
+    seq: new BinaryArray(elementTypes.int8),
+  }
+  private references = 0
+
+  reset(): void {
+    this.references = 0
+    for (const table of [this.entries, this.refs]) for (const column of Object.values(table)) column.reset()
+  }
+
+  add({ tenant, entries }: Slice): void {
+    const { entries: to } = this
+    for (const { seq, leaf } of entries) {
+      const { entry, event } = JSON.parse(leaf.toString()) as { entry: Envelope; event: LeafEvent }
+      to.tenant.text(tenant)
+      to.seq.int8(seq)
+      to.recordedAt.int8(timestamptz(Date.parse(entry.at)))
+      if (event.occurredAt === undefined) to.occurredAt.null()
+      else to.occurredAt.int8(wideTimestamptz(instantMs(event.occurredAt), microsecondsOf(event.occurredAt)))
+      to.type.text(event.type)
+      textOrNull(to.actor, event.actor?.id)
+      textOrNull(to.outcome, event.outcome)
+      textOrNull(to.stream, entry.stream)
+      textOrNull(to.source, event.source?.name)
+      for (const [role, reference] of referencesOf(event)) {
+        this.refs.tenant.text(tenant)
+        this.refs.reference.text(reference)
+        this.refs.role.text(role)
+        this.refs.seq.int8(seq)
+        this.references++
+      }
+    }
+  }
+
+  async insert(tx: Tx): Promise<void> {
+    await tx.executeQuery(CompiledQuery.raw(INSERT_ENTRIES, parameters(this.entries)))
+    if (this.references > 0) await tx.executeQuery(CompiledQuery.raw(INSERT_REFS, parameters(this.refs)))
+  }
+}
+
+const INSERT_ENTRIES = `
+  insert into entry_index (tenant, seq, recorded_at, occurred_at, type, actor, outcome, stream, source)
+  select * from unnest($1::text[], $2::int8[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
+                       $8::text[], $9::text[])`
+
+const INSERT_REFS = `
+  insert into entry_refs (tenant, reference, role, seq)
+  select * from unnest($1::text[], $2::text[], $3::text[], $4::int8[])`
+
+type Role = 'actor' | 'target' | 'subject'
+
+/**
+ * Whom and what an entry is found by. Subjects are all persons that it concerns, whether they act in it, are acted on,
+ * or have personal data sealed in it.
+ */
+export function referencesOf(event: LeafEvent): [role: Role, reference: string][] {
+  const found: [Role, string][] = []
+  const targets = new Set(event.targets?.map((target) => target.id))
+  const subjects = new Set(event.sealed?.map((group) => group.subject))
+  if (event.actor) {
+    found.push(['actor', event.actor.id])
+    if (isPerson(event.actor.id)) subjects.add(event.actor.id)
+  }
+  for (const target of targets) {
+    found.push(['target', target])
+    if (isPerson(target)) subjects.add(target)
+  }
+  for (const subject of subjects) found.push(['subject', subject])
+  return found
+}
+
+const isPerson = (id: string): boolean => id.startsWith('person:')
+
+/** The fourth to sixth digit of a time's fraction of a second, which milliseconds leave out. */
+function microsecondsOf(time: string): number {
+  if (time[19] !== '.') return 0
+  const digits = /^\d+/.exec(time.slice(20))?.[0] ?? ''
+  return Number(digits.padEnd(6, '0').slice(3, 6))
+}
+
+function textOrNull(column: BinaryArray, value: string | undefined): void {
+  if (value === undefined) column.null()
+  else column.text(value)
+}
+
+function parameters(table: Readonly<Record<string, BinaryArray>>): Buffer[] {
+  return Object.values(table).map((column) => column.parameter())
+}

@@ -1,0 +1,217 @@
+import { CompiledQuery } from 'kysely'
+import type { Db, Tx } from '../db/database.js'
+
+/** An entry as followers get it; `readLeaf` opens the leaf. */
+export interface FollowedEntry {
+  readonly seq: number
+  readonly leaf: Buffer
+}
+
+/** Entries of one tenant, in order and without a gap. */
+export interface Slice {
+  readonly tenant: string
+  readonly entries: readonly FollowedEntry[]
+}
+
+/** A slice under the lease it was read with. */
+export interface LeasedSlice extends Slice {
+  readonly epoch: number
+}
+
+export interface Lease {
+  readonly consumer: string
+  readonly owner: string
+}
+
+/** How much one statement reads; the rest waits for the next. */
+export interface Bounds {
+  readonly tenants: number
+  readonly entries: number
+  readonly bytes: number
+}
+
+// Cursors move in the transaction that writes what follows from the entries, so one that is lost in a crash of the
+// server takes both with it: flushing each would only cost time. The setting holds until the transaction ends.
+const LAZY = `set_config('synchronous_commit', 'off', true)`
+
+/** Gives every log that `consumer` does not know yet a cursor. @param tenants only these; undefined for all */
+export async function enrol(db: Db, consumer: string, tenants: readonly string[] | undefined): Promise<void> {
+  const these = tenants === undefined ? '' : 'and h.tenant = any($2)'
+  const text = `
+    insert into subscriptions (consumer, tenant)
+    select $1, h.tenant from heads h
+    where not exists (select from subscriptions s where s.consumer = $1 and s.tenant = h.tenant) ${these}
+    on conflict do nothing`
+  await db.executeQuery(CompiledQuery.raw(text, tenants === undefined ? [consumer] : [consumer, tenants]))
+}
+
+/**
+ * Leases the cursors of logs that are ahead of them, and reads on from there: one statement for many tenants. Cursors
+ * that somebody else has leased are left alone until the lease runs out.
+ * @param wanted only these tenants; undefined for all
+ * @param options.after tenants behind this one come first, so that everybody's turn comes
+ */
+export async function claim(
+  db: Db,
+  { consumer, owner }: Lease,
+  wanted: readonly string[] | undefined,
+  options: {
+    readonly leaseMs: number
+    readonly bounds: Bounds
+    readonly not: readonly string[]
+    readonly after: string
+  },
+): Promise<LeasedSlice[]> {
+  const { leaseMs, bounds, not, after } = options
+  const text = `
+    with behind as materialized (
+      select s.tenant from subscriptions s join heads h on h.tenant = s.tenant
+      where s.consumer = $1 and s.next_seq < h.next_seq
+        and (s.owner is null or s.owner = $2 or s.until < clock_timestamp())
+        and s.tenant <> all($3) ${wanted === undefined ? '' : 'and s.tenant = any($9)'}
+      order by s.tenant > $4 desc, s.tenant
+      limit $5
+      for update of s skip locked
+    ), leased as (
+      update subscriptions s
+      set owner = $2, until = clock_timestamp() + $6 * interval '1 ms',
+          epoch = s.epoch + case when s.owner = $2 then 0 else 1 end
+      from behind b where s.consumer = $1 and s.tenant = b.tenant
+      returning s.tenant, s.next_seq, s.epoch, ${LAZY}
+    )
+    select l.tenant, l.epoch, e.seq, e.leaf
+    from leased l cross join lateral (
+      select * from (
+        select seq, leaf, sum(octet_length(leaf)) over (order by seq) - octet_length(leaf) as bytes_before
+        from entries where tenant = l.tenant and seq >= l.next_seq
+        order by seq limit (select greatest(1, $7 / count(*)) from leased)
+      ) as next
+      where bytes_before < (select $8 / count(*) from leased)
+    ) as e
+    order by l.tenant, e.seq`
+  const values = [consumer, owner, not, after, bounds.tenants, leaseMs, bounds.entries, bounds.bytes]
+  const { rows } = await db.executeQuery<{ tenant: string; epoch: number; seq: number; leaf: Buffer }>(
+    CompiledQuery.raw(text, wanted === undefined ? values : [...values, wanted]),
+  )
+  const slices: (LeasedSlice & { entries: FollowedEntry[] })[] = []
+  for (const { tenant, epoch, seq, leaf } of rows) {
+    let slice = slices.at(-1)
+    if (slice?.tenant !== tenant) {
+      slice = { tenant, epoch, entries: [] }
+      slices.push(slice)
+    }
+    slice.entries.push({ seq, leaf })
+  }
+  return slices
+}
+
+/** Somebody else follows these logs now: what was done for them must not be kept. */
+export class LeaseLost extends Error {
+  override readonly name = 'LeaseLost'
+  readonly tenants: ReadonlySet<string>
+
+  constructor(tenants: ReadonlySet<string>) {
+    super(`the lease was lost for ${[...tenants].join(', ')}`)
+    this.tenants = tenants
+  }
+}
+
+/**
+ * Moves the cursors past the slices, first thing in the transaction: nobody can take the leases over until it ends.
+ * Cursors that have caught up are released.
+ * @returns the tenants that are behind still
+ * @throws LeaseLost when a cursor is no longer where, or whose, it was; roll back
+ */
+export async function move(tx: Tx, { consumer, owner }: Lease, slices: readonly LeasedSlice[]): Promise<string[]> {
+  const text = `
+    update subscriptions s
+    set next_seq = m.next_seq,
+        owner = case when m.next_seq < h.next_seq then s.owner end,
+        until = case when m.next_seq < h.next_seq then s.until end
+    from unnest($3::text[], $4::int8[], $5::int8[], $6::int8[]) as m(tenant, epoch, from_seq, next_seq)
+    join heads h on h.tenant = m.tenant
+    where s.consumer = $1 and s.owner = $2 and s.tenant = m.tenant and s.epoch = m.epoch and s.next_seq = m.from_seq
+    returning s.tenant, s.owner is not null as behind, ${LAZY}`
+  const { rows } = await tx.executeQuery<{ tenant: string; behind: boolean }>(
+    CompiledQuery.raw(text, [
+      consumer,
+      owner,
+      slices.map(({ tenant }) => tenant),
+      slices.map(({ epoch }) => epoch),
+      slices.map(({ entries }) => entries[0]?.seq),
+      slices.map(({ entries }) => (entries.at(-1)?.seq ?? 0) + 1),
+    ]),
+  )
+  if (rows.length < slices.length) {
+    const moved = new Set(rows.map((row) => row.tenant))
+    throw new LeaseLost(new Set(slices.map(({ tenant }) => tenant).filter((tenant) => !moved.has(tenant))))
+  }
+  return rows.filter((row) => row.behind).map((row) => row.tenant)
+}
+
+/** Keeps the leases for another while. Those whose cursors move this moment are locked, so nobody else can take them. */
+export async function renew(db: Db, lease: Lease, tenants: readonly string[], leaseMs: number): Promise<void> {
+  const text = `
+    with held as materialized (
+      select tenant from subscriptions
+      where consumer = $1 and owner = $2 and tenant = any($3)
+      for update skip locked
+    )
+    update subscriptions s set until = clock_timestamp() + $4 * interval '1 ms'
+    from held where s.consumer = $1 and s.tenant = held.tenant
+    returning ${LAZY}`
+  await db.executeQuery(CompiledQuery.raw(text, [lease.consumer, lease.owner, tenants, leaseMs]))
+}
+
+/** Gives up leases, so that others need not wait for them to run out. @param tenants only these; undefined for all */
+export async function release(db: Db, { consumer, owner }: Lease, tenants?: readonly string[]): Promise<void> {
+  const these = tenants === undefined ? '' : 'and tenant = any($3)'
+  const text = `update subscriptions set owner = null, until = null where consumer = $1 and owner = $2 ${these}`
+  const values = tenants === undefined ? [consumer, owner] : [consumer, owner, tenants]
+  await db.executeQuery(CompiledQuery.raw(text, values))
+}
+
+/** How far a consumer is behind the logs' heads. */
+export interface Lag {
+  readonly consumer: string
+  /** Logs that are ahead of their cursor. */
+  readonly tenants: number
+  /** Entries not yet followed, of all tenants and of the worst. */
+  readonly entries: number
+  readonly maxEntries: number
+  /** Age of the oldest entry not yet followed, 0 where there is none. */
+  readonly seconds: number
+}
+
+/** @param tenants only these; undefined for all */
+export async function lagOf(db: Db, consumers: readonly string[], tenants?: readonly string[]): Promise<Lag[]> {
+  const text = `
+    select c.consumer, count(b.lag)::int8 as tenants, coalesce(sum(b.lag), 0)::int8 as entries,
+           coalesce(max(b.lag), 0)::int8 as max_entries,
+           coalesce(greatest(0, extract(epoch from clock_timestamp() - min(b.since))), 0)::float8 as seconds
+    from unnest($1::text[]) with ordinality as c(consumer, nth)
+    left join lateral (
+      select h.next_seq - coalesce(s.next_seq, 0) as lag,
+             (select recorded_at from entries e where e.tenant = h.tenant and e.seq = coalesce(s.next_seq, 0)) as since
+      from heads h left join subscriptions s on s.consumer = c.consumer and s.tenant = h.tenant
+      where h.next_seq > coalesce(s.next_seq, 0) ${tenants === undefined ? '' : 'and h.tenant = any($2)'}
+    ) as b on true
+    group by c.consumer, c.nth order by c.nth`
+  const { rows } = await db.executeQuery<{
+    consumer: string
+    tenants: number
+    entries: number
+    max_entries: number
+    seconds: number
+  }>(CompiledQuery.raw(text, tenants === undefined ? [consumers] : [consumers, tenants]))
+  return rows.map(({ consumer, tenants, entries, max_entries: maxEntries, seconds }) => ({
+    consumer,
+    tenants,
+    entries,
+    maxEntries,
+    seconds,
+  }))
+}
+
+/** The consumer behind whose cursor `entry_index` and `entry_refs` are complete. */
+export const ENTRY_INDEX = 'entry-index'
