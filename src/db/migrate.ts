@@ -88,6 +88,31 @@ export async function migrateSchema(admin: Admin): Promise<string[]> {
   return (results ?? []).filter((result) => result.status === 'Success').map((result) => result.migrationName)
 }
 
+/**
+ * Looks without changing anything, as the operator's login may.
+ * @param client connected
+ * @returns the names of the migrations that have yet to run; all of them for an empty database
+ * @throws DomainError DATABASE_UNSUITABLE; DATABASE_NEWER when a newer version of this program has migrated it
+ */
+export async function pendingMigrations(client: pg.ClientBase): Promise<string[]> {
+  await refuseUnsuitable(client)
+  const { rows } = await client.query<{ there: boolean }>(
+    `select to_regclass('public.kysely_migration') is not null as there`,
+  )
+  const ran = rows[0]?.there
+    ? (await client.query<{ name: string }>('select name from public.kysely_migration')).rows.map(({ name }) => name)
+    : []
+  const ours = Object.keys(await provider.getMigrations()).sort()
+  const unknown = ran.filter((name) => !ours.includes(name))
+  if (unknown.length > 0) {
+    throw new DomainError(
+      'DATABASE_NEWER',
+      `this database was migrated by a newer version, which brought ${unknown.join(', ')}: use that version`,
+    )
+  }
+  return ours.filter((name) => !ran.includes(name))
+}
+
 /** Creates or updates the installation's logins, one for each role, and lets only them into the database. */
 export async function ensureLogins(admin: Admin, credentials: (role: LoginRole) => Credentials): Promise<void> {
   const { client } = admin
@@ -102,4 +127,6 @@ export async function ensureLogins(admin: Admin, credentials: (role: LoginRole) 
     await client.query(`grant countersign_${role} to ${name}`)
     await client.query(`grant connect on database ${database} to ${name}`)
   }
+  // Who runs without the administrator's credentials sees whether the schema is the one it was built for.
+  await client.query('grant select on public.kysely_migration to countersign_operator')
 }
