@@ -2,7 +2,7 @@
 // Uses nothing but Node, since it runs before anything is installed.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -17,12 +17,17 @@ const SOURCES = ['src', 'workflows', 'migrations', 'reports', 'test', 'bench', '
 
 /** Installs and builds what is out of date. An installed package carries its build and no sources: nothing to do. */
 export async function prepare() {
-  if (!existsSync(lockFile) || !existsSync(join(root, 'src'))) return
-  if (!isInstalled()) {
-    await step('Installing dependencies (npm ci)', ...npm(['ci', '--include=dev', '--no-audit', '--no-fund']))
-    writeFileSync(installStamp, lockHash())
+  if (!existsSync(lockFile) || !existsSync(join(root, 'src')) || (isInstalled() && isBuilt())) return
+  const release = await alone()
+  try {
+    if (!isInstalled()) {
+      await step('Installing dependencies (npm ci)', ...npm(['ci', '--include=dev', '--no-audit', '--no-fund']))
+      writeFileSync(installStamp, lockHash())
+    }
+    if (!isBuilt()) await step('Building', process.execPath, [join(root, 'bin', 'build.mjs')])
+  } finally {
+    release()
   }
-  if (!isBuilt()) await step('Building', process.execPath, [join(root, 'bin', 'build.mjs')])
 }
 
 /** Records that `dist` holds the build of sources whose fingerprint was taken before they were read. */
@@ -67,11 +72,48 @@ export function run(command, words, env = process.env) {
   })
 }
 
+/** One at a time: two installations would take away each other's files. @returns how to let the next one */
+async function alone() {
+  const path = join(root, '.countersign-preparing')
+  let told = false
+  for (;;) {
+    try {
+      writeFileSync(path, String(process.pid), { flag: 'wx' })
+      const release = () => rmSync(path, { force: true })
+      process.once('exit', release)
+      return () => {
+        process.off('exit', release)
+        release()
+      }
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error
+    }
+    const holder = existsSync(path) ? Number(readFileSync(path, 'utf8')) : 0
+    if (holder > 0 && !runs(holder)) rmSync(path, { force: true })
+    else if (!told) process.stderr.write(`Waiting for process ${holder}, which is installing or building …\n`)
+    told = true
+    await new Promise((done) => setTimeout(done, 100))
+  }
+}
+
+function runs(pid) {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error.code === 'EPERM'
+  }
+}
+
 function isInstalled() {
   if (!existsSync(join(root, 'node_modules'))) return false
   if (existsSync(installStamp) && readFileSync(installStamp, 'utf8') === lockHash()) return true
   if (!agreesWithLock()) return false
-  writeFileSync(installStamp, lockHash()) // somebody ran npm ci by hand
+  try {
+    writeFileSync(installStamp, lockHash()) // somebody ran npm ci by hand
+  } catch {
+    // Not ours to write: then it is looked at again the next time.
+  }
   return true
 }
 
@@ -130,7 +172,7 @@ async function step(what, command, words) {
   if (code === 0) return
   process.stderr.write(Buffer.concat(said))
   process.stderr.write(`${what} failed after ${seconds()} s\n`)
-  process.exit(3)
+  process.exit(3) // and lets the next one try, see alone()
 }
 
 /** The settings of an outer npm (`npm start --silent`, a production flag) are not meant for the one that we run. */

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { appendFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -106,6 +106,20 @@ test('a failed installation is told in full, and tried again the next time', () 
   expect(run.code).toBe(3)
   rmSync(at('broken'))
   expect(countersign().calls).toEqual(['npm ci', 'build'])
+})
+
+test('two commands at once install and build once, also after one that was killed', async () => {
+  writeFileSync(at('.countersign-preparing'), '2147483000')
+  const env = { PATH: process.env['PATH'] ?? '', npm_execpath: at('npm', 'npm-cli.js') }
+  const codes = [1, 2, 3].map(
+    () =>
+      new Promise((done) =>
+        spawn(process.execPath, [at('bin', 'countersign.mjs')], { env, stdio: 'ignore' }).once('exit', done),
+      ),
+  )
+  expect(await Promise.all(codes)).toEqual([7, 7, 7])
+  expect(readFileSync(at('calls'), 'utf8')).toMatch(/^npm ci .*\nbuild\n$/)
+  expect(existsSync(at('.countersign-preparing'))).toBe(false)
 })
 
 test('an installed package carries its build, and runs it', () => {
