@@ -94,89 +94,65 @@ export function eventText(event: LeafEvent): string {
   return writer.text()
 }
 
-/** The UTF-8 bytes of `eventText(event)`, in a buffer of their own: cheaper than the text where bytes are wanted. */
+/** The UTF-8 bytes of `eventText(event)`: cheaper than the text where bytes are wanted. */
 export function eventBytes(event: LeafEvent): Buffer {
   write(event)
   return writer.bytes()
 }
 
-/** Writes the members in UTF-16 order, so that nothing but `data` needs sorting. */
+/** Writes the members in UTF-16 order, so that little but `data` needs sorting. */
 function write(event: LeafEvent): void {
+  const { actor, cause, data, id, occurredAt, outcome, reason, schema, sealed, source, targets, trace } = event
   writer.reset()
-  writer.raw('{')
-  if (event.actor !== undefined) {
-    writer.raw('"actor":')
-    writeParty(event.actor, '/actor')
-    writer.raw(',')
-  }
-  if (event.cause !== undefined) {
-    writer.raw('"cause":')
-    writer.value(event.cause, '/cause')
-    writer.raw(',')
-  }
-  if (event.data !== undefined) {
-    writer.raw('"data":')
-    writer.value(event.data, '/data')
-    writer.raw(',')
-  }
-  if (event.id !== undefined) writeMember('"id":', event.id, '/id')
-  if (event.occurredAt !== undefined) writeMember('"occurredAt":', event.occurredAt, '/occurredAt')
-  if (event.outcome !== undefined) writeMember('"outcome":', event.outcome, '/outcome')
-  if (event.reason !== undefined) writeMember('"reason":', event.reason, '/reason')
-  if (event.schema !== undefined) {
-    writer.raw('"schema":')
-    writer.value(event.schema, '/schema')
-    writer.raw(',')
-  }
-  if (event.sealed !== undefined) writeSealed(event.sealed)
-  if (event.source !== undefined) {
-    writer.raw('"source":')
-    writer.value(event.source, '/source')
-    writer.raw(',')
-  }
-  if (event.targets !== undefined) writeTargets(event.targets)
-  if (event.trace !== undefined) writeMember('"trace":', event.trace, '/trace')
-  writer.raw('"type":')
-  writer.string(event.type, '/type')
+  // Each member stands behind a comma, and the first comma becomes the opening brace: `type` is always there.
+  if (actor !== undefined) writeParty(',"actor":{"id":', actor, '/actor')
+  if (cause !== undefined) writeValue(',"cause":', cause, '/cause')
+  if (data !== undefined) writeValue(',"data":', data, '/data')
+  if (id !== undefined) writeString(',"id":', id, '/id')
+  if (occurredAt !== undefined) writeString(',"occurredAt":', occurredAt, '/occurredAt')
+  if (outcome !== undefined) writeString(',"outcome":', outcome, '/outcome')
+  if (reason !== undefined) writeString(',"reason":', reason, '/reason')
+  if (schema !== undefined) writeValue(',"schema":', schema, '/schema')
+  if (sealed !== undefined) writeSealed(sealed)
+  if (source !== undefined) writeValue(',"source":', source, '/source')
+  if (targets !== undefined) writeTargets(targets)
+  if (trace !== undefined) writeString(',"trace":', trace, '/trace')
+  writeString(',"type":', event.type, '/type')
   writer.raw('}')
+  writer.openObject()
 }
 
-function writeMember(name: string, text: string, pointer: string): void {
-  writer.raw(name)
+function writeValue(before: string, value: unknown, pointer: string): void {
+  writer.raw(before)
+  writer.value(value, pointer)
+}
+
+function writeString(before: string, text: string, pointer: string): void {
+  writer.raw(before)
   writer.string(text, pointer)
-  writer.raw(',')
 }
 
-function writeParty(party: Party, pointer: string): void {
-  writer.raw('{"id":')
-  writer.string(party.id, pointer)
-  if (party.type !== undefined) {
-    writer.raw(',"type":')
-    writer.string(party.type, pointer)
-  }
+/** @param before everything up to the party's id */
+function writeParty(before: string, party: Party, pointer: string): void {
+  writeString(before, party.id, pointer)
+  if (party.type !== undefined) writeString(',"type":', party.type, pointer)
   writer.raw('}')
 }
 
 function writeTargets(targets: readonly Party[]): void {
-  writer.raw('"targets":[')
   for (let i = 0; i < targets.length; i++) {
-    if (i > 0) writer.raw(',')
-    writeParty(targets[i] as Party, '/targets')
+    writeParty(i === 0 ? ',"targets":[{"id":' : ',{"id":', targets[i] as Party, '/targets')
   }
-  writer.raw('],')
+  writer.raw(']')
 }
 
 function writeSealed(sealed: readonly SealedCommitment[]): void {
-  writer.raw('"sealed":[')
   for (let i = 0; i < sealed.length; i++) {
     const { commit, group, subject } = sealed[i] as SealedCommitment
-    writer.raw(i > 0 ? ',{"commit":' : '{"commit":')
-    writer.string(commit, '/sealed')
-    writer.raw(',"group":')
-    writer.string(group, '/sealed')
-    writer.raw(',"subject":')
-    writer.string(subject, '/sealed')
+    writeString(i === 0 ? ',"sealed":[{"commit":' : ',{"commit":', commit, '/sealed')
+    writeString(',"group":', group, '/sealed')
+    writeString(',"subject":', subject, '/sealed')
     writer.raw('}')
   }
-  writer.raw('],')
+  writer.raw(']')
 }
