@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { Config } from '../config.js'
 import { DomainError, systemCode } from '../errors.js'
-import { withLock } from './lock.js'
+import { SAY_SO_AFTER_MS, withLock } from './lock.js'
 import { startPostgres, type RunningPostgres } from './postgres.js'
 import { parseIdentity, processIdentity, stillRuns, type ProcessIdentity } from './process-identity.js'
 
@@ -69,14 +69,17 @@ export async function provideDatabase(
   const { home } = config
   const { log = () => {}, lasting = false } = options
   await makeHome(home)
-  const deadline = Date.now() + WAIT_MS
+  const began = Date.now()
   let told = false
   for (;;) {
     const attempt = await locked(home, log, () => joinOrStart(home, lasting, log))
     if ('url' in attempt) return attempt
-    if (Date.now() > deadline) throw attempt.error
-    if (!told) log(`${attempt.error.message}; waiting for it to end`)
-    told = true
+    const waitedMs = Date.now() - began
+    if (waitedMs > WAIT_MS) throw attempt.error
+    if (!told && waitedMs > SAY_SO_AFTER_MS) {
+      log(`${attempt.error.message}; waiting for it to end`)
+      told = true
+    }
     await sleep(200)
   }
 }
@@ -179,13 +182,16 @@ async function start(home: string, lasting: boolean, log: (line: string) => void
 }
 
 async function stopWhenUnused(home: string, server: RunningPostgres, log: (line: string) => void): Promise<void> {
+  const began = Date.now()
   let told = false
   for (;;) {
     const stopped = await locked(home, log, async () => {
       const users = await countUsers(server.url)
       if (users > 0) {
-        if (!told) log(`${users} other command(s) use the database that was started here: waiting for them to end`)
-        told = true
+        if (!told && Date.now() - began > SAY_SO_AFTER_MS) {
+          log(`${users} other command(s) use the database that was started here: waiting for them to end`)
+          told = true
+        }
         return false
       }
       if (readRunFile(home)?.pid === process.pid) await rm(homePaths(home).run, { force: true })

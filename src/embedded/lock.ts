@@ -6,11 +6,13 @@ import { parseIdentity, processIdentity, stillRuns } from './process-identity.js
 
 /** How long a lock file may stay unreadable, between its making and its writing, before it counts as left behind. */
 const UNWRITTEN_MS = 5_000
+/** A wait shorter than this is not worth a line. */
+export const SAY_SO_AFTER_MS = 1_000
 
 /**
  * Runs `work` while holding the lock file `path`. A lock whose process has ended is taken over.
  * @param options.waitMs how long to wait for another holder, in milliseconds
- * @param options.onWait told once, with the other's process id (0 when unknown), when there is something to wait for
+ * @param options.onWait told once, with the other's process id (0 when unknown), when the wait takes more than a second
  * @throws DomainError LOCK_HELD when the other did not let go in time
  */
 export async function withLock<T>(
@@ -22,16 +24,19 @@ export async function withLock<T>(
     ...(processIdentity(process.pid) ?? { pid: process.pid, started: '' }),
     id: randomUUID(),
   })
-  const deadline = Date.now() + options.waitMs
+  const began = Date.now()
   let told = false
   while (!(await take(path, mine))) {
     const holder = await standingHolder(path)
     if (holder === undefined) continue
-    if (Date.now() > deadline) {
+    const waitedMs = Date.now() - began
+    if (waitedMs > options.waitMs) {
       throw new DomainError('LOCK_HELD', `${path} is held by process ${holder}: wait for it to end, then try again`)
     }
-    if (!told) options.onWait?.(holder)
-    told = true
+    if (!told && waitedMs > SAY_SO_AFTER_MS) {
+      options.onWait?.(holder)
+      told = true
+    }
     await sleep(50)
   }
   try {
