@@ -18,6 +18,7 @@ const MAY_IMPORT = {
   'src/errors': [],
   'src/config': [],
   'src/principal': [],
+  'src/version': [],
   'src/main': ['*'],
   'src/worker': ['*'],
   cli: [...EDGES, 'sources', 'db', 'embedded', 'followers'],
@@ -46,7 +47,7 @@ const MAY_IMPORT = {
 }
 
 /** What everything in src/, workflows/ and reports/ may import. */
-const COMMON = ['src/errors', 'src/config', 'src/principal']
+const COMMON = ['src/errors', 'src/config', 'src/principal', 'src/version']
 /** The two processes, and the only ones who may start them. */
 const PROCESSES = { 'src/main': ['src/cli/up', 'src/cli/serve'], 'src/worker': ['src/cli/up', 'src/cli/worker'] }
 
