@@ -4,8 +4,11 @@
  */
 export type NumberFault = 'negative-zero' | 'beyond-safe-integers' | 'digits'
 
+const PLAIN_INTEGER = /^(?:0|-?[1-9]\d{0,14})$/
+
 /** @param token a number in JSON's grammar */
 export function numberFault(token: string): NumberFault | undefined {
+  if (PLAIN_INTEGER.test(token)) return undefined
   const value = Number(token)
   const given = decimal(token)
   if (given.digits === '') return given.negative ? 'negative-zero' : undefined

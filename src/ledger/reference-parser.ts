@@ -13,7 +13,7 @@ import { numberFault, type NumberFault } from './number.js'
 import { pointerTo } from './pointer.js'
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y
-const WHITE_SPACE = /[ \t\n\r]*/y
+const WHITE_SPACE = ' \t\n\r'
 /** As far as a string goes without an escape. */
 // oxlint-disable-next-line no-control-regex -- RFC 8259 §7 names them
 const PLAIN_TEXT = /[^"\\\u0000-\u001f]*/y
@@ -90,8 +90,7 @@ export class ReferenceParser {
       if (Object.hasOwn(object, name)) throw duplicateKey(this.pointer())
       this.skipWhiteSpace()
       if (!this.take(':')) throw this.malformed('a colon is missing after the member name')
-      // Not assigned: that would set the prototype for `__proto__`.
-      Object.defineProperty(object, name, { value: this.value(), writable: true, enumerable: true, configurable: true })
+      setOwn(object, name, this.value())
       this.skipWhiteSpace()
       const closed = this.take('}')
       if (!closed && !this.take(',')) throw this.malformed('a comma or a closing brace is missing after the member')
@@ -168,7 +167,7 @@ export class ReferenceParser {
   }
 
   private skipWhiteSpace(): void {
-    this.match(WHITE_SPACE)
+    while (WHITE_SPACE.includes(this.text[this.at] ?? 'none')) this.at++
   }
 
   private take(char: string): boolean {
@@ -196,6 +195,12 @@ export class ReferenceParser {
     const where = atEnd ? 'where the text ends' : `at character ${this.at + 1}`
     return new DomainError('JSON_MALFORMED', `not JSON ${where}: ${message}`, { pointer })
   }
+}
+
+function setOwn(object: Record<string, unknown>, name: string, value: unknown): void {
+  // Assigned, this one would set the prototype.
+  if (name !== '__proto__') object[name] = value
+  else Object.defineProperty(object, name, { value, writable: true, enumerable: true, configurable: true })
 }
 
 function duplicateKey(pointer: string): DomainError {
