@@ -295,12 +295,12 @@ async function unchainedSender(store: Store): Promise<Sender> {
           set.head.int4(tenant)
           set.seq.int8(seq + n)
           const prefix = parts.open + at + parts.afterAt + String(seq + n) + parts.afterSeq
-          set.leaf.inPlace(prefix.length + event.body.length + 1, (memory, start) => {
-            memory.write(prefix, start, 'latin1')
-            memory.set(event.body, start + prefix.length)
-            memory[start + prefix.length + event.body.length] = 0x7d
-            return start + prefix.length + event.body.length + 1
-          })
+          const { memory, start } = set.leaf.claim(prefix.length + event.body.length + 1)
+          memory.write(prefix, start, 'latin1')
+          memory.set(event.body, start + prefix.length)
+          const end = start + prefix.length + event.body.length + 1
+          memory[end - 1] = 0x7d
+          set.leaf.claimed(end)
           set.hash.bytes(hash)
         }
       }

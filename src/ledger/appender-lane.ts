@@ -1,4 +1,4 @@
-import type { Addition, Head, Placed, RememberedKey } from './batch.js'
+import { chainHashAt, type Addition, type Head, type Placed, type RememberedKey } from './batch.js'
 import type { Answers, Questions } from './appender-checks.js'
 import { KeyEpochMoved, sourceMoved, StreamVersionConflict } from './errors.js'
 import { DomainError } from '../errors.js'
@@ -33,10 +33,8 @@ export interface Call {
   /** Leaf bytes, about. */
   readonly bytes: number
   readonly deadline: number
-  /** Events that had been accepted before, with their places. */
-  duplicates: Map<number, number>
-  /** Events that repeat one of the same submission: their index, and which of the appended ones they repeat. */
-  repeatsHere: [index: number, of: number][]
+  /** Events that are not appended because they repeat another: their index, and the place of the first. */
+  repeats: ReadonlyMap<number, Repeat> | undefined
   /** What is left to append. */
   addition: Addition
   /** Places it was sent to without an answer having come back. */
@@ -52,6 +50,9 @@ export interface Room {
   readonly bytes: number
   readonly empty: boolean
 }
+
+/** An event that had been accepted before, or stands in the same submission before: `appended` counts what is appended. */
+export type Repeat = { readonly seq: number } | { readonly appended: number }
 
 /** One tenant's calls, in order, and what is known of its head. */
 export class Lane {
@@ -144,7 +145,7 @@ export class Lane {
       call.settle(refused)
       return
     }
-    const answer = answerFrom(call, answers)
+    const answer = isConditional(call) ? answerFrom(call, answers) : undefined
     if (answer) {
       call.settle(answer)
       return
@@ -203,12 +204,19 @@ export function questionsOf({ submission }: Call): Questions {
   }
 }
 
+/** The keys under which a submission is remembered, each once. */
+export function keysOf({ idempotency, eventKeys }: Pick<Submission, 'idempotency' | 'eventKeys'>): readonly string[] {
+  if (idempotency) return [wholeKey(idempotency.key)]
+  if (!eventKeys) return []
+  return [...new Set(eventKeys.filter((key) => key !== undefined).map(singleKey))]
+}
+
 export const isConditional = ({ submission }: Call): boolean =>
   submission.idempotency !== undefined || submission.eventKeys !== undefined || submission.position !== undefined
 
 /** Two namespaces of keys: callers' own, and those made from a CloudEvent's source and id. */
-export const wholeKey = (key: string): string => `key ${key}`
-export const singleKey = (key: string): string => `event ${key}`
+const wholeKey = (key: string): string => `key ${key}`
+const singleKey = (key: string): string => `event ${key}`
 
 /** A repeat is answered; what is left of the submission becomes the call's addition. */
 function answerFrom(call: Call, answers: Answers): Receipt | Error | undefined {
@@ -224,19 +232,18 @@ function answerFrom(call: Call, answers: Answers): Receipt | Error | undefined {
           )
     }
   }
-  call.duplicates = new Map()
   const keys: RememberedKey[] = []
   if (idempotency) keys.push({ key: wholeKey(idempotency.key), mac: idempotency.mac, first: 0, count: events.length })
   const left: Addition['events'][number][] = []
   const firstHere = new Map<string, number>()
-  const repeats: [index: number, of: number][] = []
+  const repeats = new Map<number, Repeat>()
   events.forEach((event, index) => {
     const given = idempotency ? undefined : eventKeys?.[index]
     const key = given === undefined ? undefined : singleKey(given)
     const before = key === undefined ? undefined : answers.keys.get(key)
     const here = key === undefined ? undefined : firstHere.get(key)
-    if (before) call.duplicates.set(index, before.firstSeq)
-    else if (here !== undefined) repeats.push([index, here])
+    if (before) repeats.set(index, { seq: before.firstSeq })
+    else if (here !== undefined) repeats.set(index, { appended: here })
     else {
       if (key !== undefined) {
         firstHere.set(key, left.length)
@@ -245,6 +252,7 @@ function answerFrom(call: Call, answers: Answers): Receipt | Error | undefined {
       left.push(event)
     }
   })
+  call.repeats = repeats
   call.addition = {
     by,
     via,
@@ -253,23 +261,20 @@ function answerFrom(call: Call, answers: Answers): Receipt | Error | undefined {
     position: position && { source: position.source, now: position.now },
     stream: stream && { name: stream.name, version: stream.expectedVersion + 1 },
   }
-  call.repeatsHere = repeats
   if (left.length > 0) return undefined
   return receiptOf(call, undefined)
 }
 
-/** The receipt of a call whose addition was placed. */
-export function receiptOf(call: Call, placed: Placed | undefined): Receipt {
+/** The receipt of a call whose addition was placed; without an addition, of one that held nothing but repeats. */
+export function receiptOf({ submission, repeats }: Call, placed: Placed | undefined): Receipt {
   let next = 0
-  const repeats = new Map(call.repeatsHere)
-  const entries = call.submission.events.map((_, index): ReceiptEntry => {
-    const before = call.duplicates.get(index)
-    if (before !== undefined) return { duplicate: true, seq: before }
-    const here = repeats.get(index)
-    if (here !== undefined) return { duplicate: true, seq: (placed?.seq ?? 0) + here }
-    const chainHash = placed?.chainHashes[next]
-    if (!placed || !chainHash) throw new Error('an event was appended without a place')
-    return { duplicate: false, seq: placed.seq + next++, at: placed.at, chainHash }
+  const entries = submission.events.map((_, index): ReceiptEntry => {
+    const repeat = repeats?.get(index)
+    if (repeat && 'seq' in repeat) return { duplicate: true, seq: repeat.seq }
+    if (!placed) throw new Error('an event was appended without a place')
+    if (repeat) return { duplicate: true, seq: placed.seq + repeat.appended }
+    const n = next++
+    return { duplicate: false, seq: placed.seq + n, at: placed.at, chainHash: chainHashAt(placed, n) }
   })
   return { repeated: false, entries }
 }

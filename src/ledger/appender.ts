@@ -2,9 +2,9 @@ import pg from 'pg'
 import type { Database } from '../db/database.js'
 import { DomainError } from '../errors.js'
 import { readAnswers, readHeads, readLanded, type Answers } from './appender-checks.js'
-import { isConditional, Lane, questionsOf, receiptOf, wholeKey, singleKey } from './appender-lane.js'
+import { isConditional, keysOf, Lane, questionsOf, receiptOf } from './appender-lane.js'
 import type { Call, Receipt, Room, Submission } from './appender-lane.js'
-import { Batch, type Head, type Placed } from './batch.js'
+import { Batch, lastOf, type Head, type Placed } from './batch.js'
 import { outcomeUnknown, storeUnavailable, tenantUnknown } from './errors.js'
 
 export interface AppenderOptions {
@@ -86,7 +86,7 @@ export class Appender {
    * @throws DomainError QUEUE_FULL, SHUTTING_DOWN, STORE_UNAVAILABLE, TENANT_UNKNOWN, SOURCE_MOVED, KEY_EPOCH_MOVED,
    *   LEDGER_STREAM_VERSION_CONFLICT, IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED (nothing was written), OUTCOME_UNKNOWN
    */
-  async submit(submission: Submission): Promise<Receipt> {
+  submit(submission: Submission): Promise<Receipt> {
     const { events, epoch } = submission
     if (events.length === 0 || events.length > MAX_BATCH_EVENTS) {
       throw new RangeError(`a submission has 1 to ${MAX_BATCH_EVENTS} events, not ${events.length}`)
@@ -95,7 +95,20 @@ export class Appender {
       throw new RangeError('sealed groups without the key epoch they were sealed under')
     }
     const keys = keysOf(submission)
-    if (keys.length === 0) return this.enqueue(submission)
+    return keys.length === 0 ? this.enqueue(submission) : this.submitKeyed(submission, keys)
+  }
+
+  /** Takes nothing more, answers everything accepted, then ends. */
+  async close(): Promise<void> {
+    this.closing = true
+    if (this.queuedEvents > 0) await new Promise<void>((resolve) => (this.drained = resolve))
+    clearInterval(this.sweeper)
+    await this.link?.end()
+    await this.pool.end()
+  }
+
+  private async submitKeyed(submission: Submission, names: readonly string[]): Promise<Receipt> {
+    const keys = names.map((name) => `${submission.tenant} ${submission.by} ${name}`)
     for (;;) {
       const other = keys.map((key) => this.keysInFlight.get(key)).find((outcome) => outcome !== undefined)
       if (!other) break
@@ -111,22 +124,13 @@ export class Appender {
     try {
       return await outcome
     } finally {
-      for (const key of keys) if (this.keysInFlight.get(key) === outcome) this.keysInFlight.delete(key)
+      for (const key of keys) this.keysInFlight.delete(key)
     }
-  }
-
-  /** Takes nothing more, answers everything accepted, then ends. */
-  async close(): Promise<void> {
-    this.closing = true
-    if (this.queuedEvents > 0) await new Promise<void>((resolve) => (this.drained = resolve))
-    clearInterval(this.sweeper)
-    await this.link?.end()
-    await this.pool.end()
   }
 
   private enqueue(submission: Submission): Promise<Receipt> {
     const { queueEvents, queueBytes, patienceMs } = this.options
-    const { events, tenant, by, via } = submission
+    const { events, tenant, by, via, stream } = submission
     if (this.closing) {
       return Promise.reject(new DomainError('SHUTTING_DOWN', 'the service is shutting down', { retryAfterS: 1 }))
     }
@@ -146,9 +150,8 @@ export class Appender {
         submission,
         bytes,
         deadline: performance.now() + patienceMs,
-        duplicates: new Map(),
-        repeatsHere: [],
-        addition: { by, via, events },
+        repeats: undefined,
+        addition: { by, via, events, stream: stream && { name: stream.name, version: stream.expectedVersion + 1 } },
         attempts: [],
         alone: false,
         settle: (outcome) => {
@@ -500,19 +503,6 @@ const RECONNECT_MS = 100
 const MAX_LANES = 10_000
 
 const nothingKnown: Answers = { keys: new Map(), position: undefined, version: undefined }
-
-function keysOf({ tenant, by, idempotency, eventKeys }: Submission): string[] {
-  const keys = idempotency
-    ? [wholeKey(idempotency.key)]
-    : (eventKeys ?? []).filter((key) => key !== undefined).map(singleKey)
-  return [...new Set(keys)].map((key) => `${tenant} ${by} ${key}`)
-}
-
-function lastOf({ seq, chainHashes }: Placed): { seq: number; chainHash: Buffer } {
-  const chainHash = chainHashes.at(-1)
-  if (!chainHash) throw new Error('an addition without events')
-  return { seq: seq + chainHashes.length - 1, chainHash }
-}
 
 /**
  * What an error says about the statement. `unknown`: it may have committed. `refused`: it did not, and trying at once

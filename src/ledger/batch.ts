@@ -1,6 +1,6 @@
 import type { EnvelopeParts } from './envelope.js'
 import { envelopeParts } from './envelope.js'
-import { ChainHasher } from './hash.js'
+import { ChainHasher, HASH_BYTES } from './hash.js'
 import { BinaryArray, elementTypes, timestamptz } from './wire.js'
 
 /** A sealed group as the table keeps it; its commitment is in the leaf already. */
@@ -56,8 +56,19 @@ export interface RememberedKey {
 export interface Placed {
   readonly seq: number
   readonly at: string
-  /** Of each event, in order. */
-  readonly chainHashes: readonly Buffer[]
+  /** Of each event, in order: 32 bytes each, one behind the other. */
+  readonly chainHashes: Buffer
+}
+
+/** The chain hash of the n-th event of an addition. */
+export function chainHashAt({ chainHashes }: Placed, n: number): Buffer {
+  return chainHashes.subarray(n * HASH_BYTES, (n + 1) * HASH_BYTES)
+}
+
+/** Place and chain hash of an addition's last entry. */
+export function lastOf(placed: Placed): { seq: number; chainHash: Buffer } {
+  const last = placed.chainHashes.length / HASH_BYTES - 1
+  return { seq: placed.seq + last, chainHash: chainHashAt(placed, last) }
 }
 
 /**
@@ -111,7 +122,7 @@ export class Batch {
   }
   private headCount = 0
   private optional: Section[] = []
-  private parts: { of: string; parts: EnvelopeParts } | undefined
+  private last: { log: string; by: string; via: string; parts: EnvelopeParts } | undefined
 
   reset(): void {
     this.entries = 0
@@ -136,12 +147,16 @@ export class Batch {
     this.hasher.from(head.chainHash)
     let seq = head.nextSeq
     const placed = additions.map((addition) => {
+      const { events } = addition
       const first = seq
-      const chainHashes: Buffer[] = []
-      addition.events.forEach((event, index) => {
-        chainHashes.push(this.link(n, head, addition, event, index, seq, at))
-        seq++
-      })
+      const chainHashes = Buffer.allocUnsafe(events.length * HASH_BYTES)
+      const parts = addition.stream ? undefined : this.partsOf(head, addition)
+      for (let index = 0; index < events.length; index++, seq++) {
+        const event = events[index]
+        if (!event) continue
+        this.link(n, parts ?? partsInStream(head, addition, index), event, seq, at)
+        chainHashes.set(this.hasher.chain, index * HASH_BYTES)
+      }
       this.remember(n, addition, first)
       return { seq: first, at, chainHashes }
     })
@@ -166,45 +181,31 @@ export class Batch {
     }
   }
 
-  private link(
-    n: number,
-    head: Head,
-    addition: Addition,
-    event: PreparedEvent,
-    index: number,
-    seq: number,
-    at: string,
-  ) {
+  private link(n: number, parts: EnvelopeParts, event: PreparedEvent, seq: number, at: string): void {
     const { rows, hasher } = this
-    const parts = this.partsOf(head, addition, index)
     rows.head.int4(n)
     rows.seq.int8(seq)
     const prefix = parts.open + at + parts.afterAt + String(seq) + parts.afterSeq
-    rows.leaf.inPlace(prefix.length + event.body.length + 1, (memory, start) => {
-      memory.write(prefix, start, 'latin1')
-      const bodyAt = start + prefix.length
-      memory.set(event.body, bodyAt)
-      const end = bodyAt + event.body.length
-      memory[end] = CLOSING_BRACE
-      hasher.link(memory, start, end + 1)
-      return end + 1
-    })
+    const { body } = event
+    const { memory, start } = rows.leaf.claim(prefix.length + body.length + 1)
+    memory.write(prefix, start, 'latin1')
+    memory.set(body, start + prefix.length)
+    const end = start + prefix.length + body.length + 1
+    memory[end - 1] = CLOSING_BRACE
+    hasher.link(memory, start, end)
+    rows.leaf.claimed(end)
     rows.chainHash.bytes(hasher.chain)
     if (event.sealed.length > 0) this.seal(n, seq, event.sealed)
     this.entries++
-    return Buffer.from(hasher.chain)
   }
 
-  private partsOf(head: Head, { by, via, stream }: Addition, index: number): EnvelopeParts {
-    if (stream) {
-      const version = stream.version + index
-      return envelopeParts({ by, via, log: head.log, tenant: head.tenant, stream: stream.name, version })
-    }
-    const of = `${head.log} ${by} ${via}`
-    if (this.parts?.of !== of) {
-      this.parts = { of, parts: envelopeParts({ by, via, log: head.log, tenant: head.tenant }) }
-    }
-    return this.parts.parts
+  /** Most additions of a batch come from few credentials: the last one's parts are often the next one's. */
+  private partsOf({ log, tenant }: Head, { by, via }: Addition): EnvelopeParts {
+    const { last } = this
+    if (last?.log === log && last.by === by && last.via === via) return last.parts
+    const parts = envelopeParts({ by, via, log, tenant })
+    this.last = { log, by, via, parts }
+    return parts
   }
 
   private seal(n: number, seq: number, groups: readonly SealedGroup[]): void {
@@ -252,6 +253,11 @@ export class Batch {
   private use(section: Section): void {
     if (!this.optional.includes(section)) this.optional.push(section)
   }
+}
+
+function partsInStream({ log, tenant }: Head, { by, via, stream }: Addition, index: number): EnvelopeParts {
+  if (!stream) throw new Error('an addition without a stream')
+  return envelopeParts({ by, via, log, tenant, stream: stream.name, version: stream.version + index })
 }
 
 const CLOSING_BRACE = 0x7d

@@ -78,15 +78,17 @@ export class BinaryArray {
   }
 
   /**
-   * One element written by `write` straight into the array's memory, at most `limit` bytes of it.
-   * @param write gets the memory and the offset of the first byte, returns the offset behind the last; the byte before
-   *   the first is its to scribble on
+   * Room for one element of at most `limit` bytes, to be written in place from `start` on and then `claimed`. The byte
+   * before it is the writer's to scribble on.
    */
-  inPlace(limit: number, write: (memory: Buffer, start: number) => number): void {
+  claim(limit: number): { readonly memory: Buffer; readonly start: number } {
     this.reserve(4 + limit)
-    const start = this.end + 4
-    const end = write(this.buffer, start)
-    this.buffer.writeInt32BE(end - start, this.end)
+    return { memory: this.buffer, start: this.end + 4 }
+  }
+
+  /** Ends the element that was claimed last. @param end the offset behind its last byte */
+  claimed(end: number): void {
+    this.buffer.writeInt32BE(end - this.end - 4, this.end)
     this.end = end
     this.count++
   }
