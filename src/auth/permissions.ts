@@ -1,0 +1,46 @@
+import { DomainError } from '../errors.js'
+
+/** What each part of the API needs. `personal/<group>:reveal` comes once per group of personal data. */
+export const permissions = {
+  writeEvents: 'ledger/events:write',
+  readEntries: 'ledger/entries:read',
+  readLog: 'ledger/log:read',
+  findSubjects: 'personal/subjects:find',
+  readTokens: 'access/tokens:read',
+  writeTokens: 'access/tokens:write',
+  readReports: 'reports/reports:read',
+  writeReports: 'reports/reports:write',
+} as const
+
+/** Everything. */
+export const ADMIN: readonly string[] = ['*/*:*']
+/** Reads the log, makes and downloads reports; sees nobody's personal data. */
+export const AUDITOR: readonly string[] = ['ledger/*:read', 'reports/*:read', 'reports/*:write']
+
+const SEGMENT = '(?:[a-z][a-z0-9-]{0,63}|\\*)'
+/** `area/resource:verb`; `*` stands for a whole segment and nothing less. */
+export const PERMISSION = new RegExp(`^${SEGMENT}/${SEGMENT}:${SEGMENT}$`)
+
+/** @throws DomainError PERMISSION_INVALID */
+export function checkPermission(text: string, pointer?: string): void {
+  if (PERMISSION.test(text)) return
+  throw new DomainError(
+    'PERMISSION_INVALID',
+    `${JSON.stringify(text.slice(0, 80))} is no permission: write area/resource:verb in lower case, with * for a whole segment only`,
+    pointer === undefined ? {} : { pointer },
+  )
+}
+
+/**
+ * Whether what was granted covers what is needed, segment by segment. A `*` that is needed is covered by a `*` alone, so
+ * the same question tells whether one grant may be passed on by another.
+ */
+export function allows(granted: readonly string[], needed: string): boolean {
+  for (const grant of granted) if (grant === needed || grant === '*/*:*') return true
+  const wanted = segments(needed)
+  return granted.some((grant) => segments(grant).every((segment, n) => segment === '*' || segment === wanted[n]))
+}
+
+function segments(permission: string): string[] {
+  return permission.split(/[/:]/)
+}

@@ -1,0 +1,189 @@
+import { DomainError } from '../errors.js'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+
+export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
+
+interface Meaning {
+  readonly status: number
+  readonly title: string
+  /** What the caller can do about it. */
+  readonly help: string
+}
+
+const meaning = (status: number, title: string, help: string): Meaning => ({ status, title, help })
+
+const ASK_AGAIN = 'Send the request again after Retry-After seconds, with the same Idempotency-Key.'
+const RESEND = 'Correct the place that pointer names and send the whole request again: nothing of it was stored.'
+const LOOK_UP = 'Check the address, and that the credential is of the tenant that the resource belongs to.'
+
+/** What each code means over HTTP: the one table from code to status. `docs/errors.md` carries it for readers. */
+export const meanings: Readonly<Record<string, Meaning>> = {
+  JSON_MALFORMED: meaning(400, 'This is not JSON', RESEND),
+  JSON_BAD_UTF8: meaning(400, 'The text is not UTF-8', 'Encode the text as UTF-8 and send the whole request again.'),
+  JSON_DUPLICATE_KEY: meaning(400, 'A member stands twice in an object', RESEND),
+  JSON_UNSAFE_NUMBER: meaning(
+    400,
+    'A number would not survive',
+    'Send the number as a string: double precision cannot hold it.',
+  ),
+  JSON_TOO_DEEP: meaning(400, 'Nested too deeply', 'Flatten the value to at most 64 levels.'),
+  JSON_LONE_SURROGATE: meaning(400, 'Half a character', RESEND),
+  JSON_NUL: meaning(400, 'U+0000 in the text', RESEND),
+  JSON_NOT_A_VALUE: meaning(400, 'This has no form in JSON', RESEND),
+  EVENT_UNKNOWN_MEMBER: meaning(400, 'Unknown member', RESEND),
+  EVENT_MEMBER_MISSING: meaning(400, 'A member is missing', RESEND),
+  EVENT_MEMBER_TYPE: meaning(400, 'A member has the wrong type', RESEND),
+  EVENT_MEMBER_VALUE: meaning(400, 'A member has a value it cannot have', RESEND),
+  EVENT_TYPE_GRAMMAR: meaning(400, 'The event type is not dotted words', RESEND),
+  EVENT_ID: meaning(400, 'An id that cannot be kept', RESEND),
+  EVENT_TIME: meaning(400, 'A time that is not RFC 3339 with an offset', RESEND),
+  EVENT_TOO_LARGE: meaning(413, 'The event is too large', 'Keep large content elsewhere and report its digest.'),
+  CLOUDEVENT_INVALID: meaning(400, 'Not a CloudEvent 1.0', RESEND),
+  BATCH_EMPTY: meaning(400, 'No event in the request', 'Send at least one event.'),
+  BATCH_TOO_LARGE: meaning(413, 'Too many events in one request', 'Send at most 1,000 events per request.'),
+  BODY_TOO_LARGE: meaning(413, 'The request body is too large', 'Split the request; the limit is a setting.'),
+  GROUP_TOO_LARGE: meaning(413, 'A group of personal data is too large', 'Keep large content elsewhere.'),
+  SUBJECT_UNKNOWN: meaning(422, 'Nobody has this pseudonym', 'Name the person by kind and value instead.'),
+  SUBJECT_ERASED: meaning(410, 'Erased', 'The key was destroyed: this cannot be undone.'),
+  IDEMPOTENCY_KEY_INVALID: meaning(
+    400,
+    'The Idempotency-Key cannot be used',
+    'Send 1 to 255 printable ASCII characters.',
+  ),
+  IDEMPOTENCY_IN_FLIGHT: meaning(409, 'The first request is still being answered', ASK_AGAIN),
+  IDEMPOTENCY_KEY_REUSED: meaning(
+    422,
+    'This key came with another body',
+    'Use a new Idempotency-Key for a new request.',
+  ),
+  SOURCE_MOVED: meaning(409, 'The source has moved on', 'Read its position and go on from there.'),
+  LEDGER_STREAM_VERSION_CONFLICT: meaning(409, 'Somebody else was faster', 'Read the current state and decide again.'),
+  KEY_EPOCH_MOVED: meaning(503, 'Keys changed meanwhile', ASK_AGAIN),
+  QUEUE_FULL: meaning(503, 'More is being written than the database takes', ASK_AGAIN),
+  STORE_UNAVAILABLE: meaning(503, 'The database cannot be reached', ASK_AGAIN),
+  OUTCOME_UNKNOWN: meaning(503, 'It is not known whether this was written', ASK_AGAIN),
+  CLOCK_AHEAD: meaning(503, "The server's clock is ahead", 'Set the clock of the server that answers.'),
+  SHUTTING_DOWN: meaning(503, 'The service is shutting down', ASK_AGAIN),
+  TENANT_UNKNOWN: meaning(404, 'No such tenant', LOOK_UP),
+  ENTRY_UNKNOWN: meaning(404, 'No such entry', LOOK_UP),
+  GROUP_UNKNOWN: meaning(404, 'No such group of personal data', 'Name a group that the entry lists under sealed.'),
+  REASON_MISSING: meaning(400, 'No reason was given', 'Say why: the reason is kept, sealed, with the record.'),
+  DECRYPTION_FAILED: meaning(500, 'A sealed value does not open', 'Tell the operator: this is a finding.'),
+  KEY_UNKNOWN: meaning(500, 'A key is missing', 'Tell the operator: the key file lacks a key that was used.'),
+  TOKEN_MISSING: meaning(401, 'No credential', 'Send Authorization: Bearer cs_<tenant>.<secret>.'),
+  TOKEN_INVALID: meaning(401, 'The token is not known', 'Use a valid token; it is shown once, when it is made.'),
+  TOKEN_EXPIRED: meaning(401, 'The token has expired', 'Make a new token.'),
+  TOKEN_REVOKED: meaning(401, 'The token was revoked', 'Make a new token.'),
+  PERMISSION_MISSING: meaning(403, 'Not permitted', 'Use a token that has the permission which detail names.'),
+  TENANT_MISMATCH: meaning(403, 'Another tenant was named', 'Leave the tenant out: the credential names it.'),
+  TOKEN_UNKNOWN: meaning(404, 'No such token', LOOK_UP),
+  TOKEN_EXISTS: meaning(409, 'The token exists', 'Send the request again.'),
+  TOKEN_EXPIRY_INVALID: meaning(400, 'The expiry cannot be used', 'Send a future time: RFC 3339 with an offset.'),
+  TOKEN_DESCRIPTION_INVALID: meaning(400, 'The description cannot be kept', RESEND),
+  PRINCIPAL_INVALID: meaning(400, 'Not a principal', RESEND),
+  PRINCIPAL_RESERVED: meaning(422, 'A reserved principal', 'Choose another service name.'),
+  PERMISSION_INVALID: meaning(400, 'Not a permission', RESEND),
+  PERMISSION_ESCALATION: meaning(403, 'More than your own permissions', 'Grant only what your own token has.'),
+  REQUEST_INVALID: meaning(400, 'The request does not fit the API description', RESEND),
+  REQUEST_MALFORMED: meaning(400, 'The request cannot be read', 'Send a well-formed HTTP/1.1 request.'),
+  REQUEST_TIMEOUT: meaning(408, 'The request took too long to arrive', 'Send the request again, at once and whole.'),
+  HEADERS_TOO_LARGE: meaning(431, 'The headers are too large', 'Send fewer or shorter headers.'),
+  URL_TOO_LONG: meaning(414, 'A part of the address is too long', LOOK_UP),
+  CONTENT_TYPE_UNSUPPORTED: meaning(415, 'This content type is not taken', 'Send a content type that detail lists.'),
+  ROUTE_UNKNOWN: meaning(404, 'Nothing is at this address', 'See /docs for the addresses there are.'),
+  METHOD_NOT_ALLOWED: meaning(405, 'Not with this method', 'Use a method that the Allow header lists.'),
+  RATE_LIMITED: meaning(429, 'Too many requests', 'Wait for Retry-After seconds.'),
+}
+
+/** An RFC 9457 problem document, with our members beside its own. */
+export interface Problem {
+  type: string
+  title: string
+  status: number
+  detail: string
+  code: string
+  /** JSON pointer into what was sent. */
+  pointer?: string
+  /** 0-based index of the event that is to blame. */
+  index?: number
+  /** What the caller can do. */
+  help: string
+  requestId?: string
+}
+
+const internal = meaning(500, 'Something went wrong here', 'Send it again later; name requestId to the operator.')
+
+export function problemOf(error: DomainError): Problem {
+  const { status, title, help } = meanings[error.code] ?? internal
+  return {
+    type: `urn:countersign:error:${error.code}`,
+    title,
+    status,
+    detail: error.message,
+    code: error.code,
+    ...(error.pointer !== undefined && { pointer: error.pointer }),
+    ...(error.index !== undefined && { index: error.index }),
+    help,
+  }
+}
+
+/** For what is a bug: the caller is told nothing more. */
+export function internalProblem(): Problem {
+  const { status, title, help } = internal
+  return {
+    type: 'about:blank',
+    title,
+    status,
+    detail: "The request failed for a reason that is the service's own.",
+    code: 'INTERNAL',
+    help,
+  }
+}
+
+/** Fastify's own refusals in our words. */
+export function fromFastify(code: string, request: FastifyRequest): DomainError | undefined {
+  switch (code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new DomainError('BODY_TOO_LARGE', `the body is larger than ${request.routeOptions.bodyLimit} bytes`)
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new DomainError(
+        'CONTENT_TYPE_UNSUPPORTED',
+        `this takes application/json, not ${JSON.stringify((request.headers['content-type'] ?? 'nothing').slice(0, 80))}`,
+      )
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+      return new DomainError('REQUEST_MALFORMED', 'the body is not as long as Content-Length says')
+    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
+      return new DomainError('JSON_MALFORMED', 'the body is empty: send JSON', { pointer: '' })
+    case 'FST_ERR_BAD_URL':
+      return new DomainError('REQUEST_MALFORMED', 'the address holds a percent sign that encodes nothing')
+    default:
+      return undefined
+  }
+}
+
+/** Outages of the database, as drivers tell them. */
+export function isOutage(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  if (/^(?:ECONN|EPIPE|ENOTFOUND|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|ENOENT|EAI_)/.test(code)) return true
+  if (/^(?:08|53|57P|58)/.test(code) && code.length === 5) return true
+  return /^(?:timeout exceeded when trying to connect|Connection terminated|Client has encountered a connection error|Query read timeout|Cannot use a pool after)/.test(
+    error.message,
+  )
+}
+
+export async function sendProblem(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  problem: Problem,
+  retryAfterS?: number,
+): Promise<void> {
+  if (retryAfterS !== undefined) void reply.header('retry-after', Math.max(1, Math.ceil(retryAfterS)))
+  if (problem.status === 401) void reply.header('www-authenticate', 'Bearer realm="countersign"')
+  problem.requestId = request.id
+  await reply
+    .code(problem.status)
+    .header('content-type', PROBLEM_TYPE)
+    .serializer((payload: unknown) => JSON.stringify(payload))
+    .send(problem)
+}

@@ -1,0 +1,104 @@
+import { sql } from 'kysely'
+import { Type } from 'typebox'
+import type { Database } from '../../db/database.js'
+import { ENTRY_INDEX, lagOf } from '../../ledger/subscriptions.js'
+import { publicProblems } from '../schemas.js'
+import type { App, ServerDeps } from '../server.js'
+
+/** A database that takes longer to say anything is as good as gone. */
+const PATIENCE_MS = 2_000
+const FOLLOWERS = [ENTRY_INDEX]
+
+const Readiness = Type.Object(
+  {
+    status: Type.Union([Type.Literal('ready'), Type.Literal('unavailable')]),
+    database: Type.Union([Type.Literal('up'), Type.Literal('down')]),
+    followers: Type.Optional(
+      Type.Array(
+        Type.Object({
+          consumer: Type.String(),
+          entries: Type.Integer({ description: 'Entries of all logs that it has yet to read' }),
+        }),
+      ),
+    ),
+  },
+  { title: 'Readiness' },
+)
+
+/** Health and metrics: public, and without a word about tenants. */
+export async function operationRoutes(app: App, { database, metrics }: ServerDeps): Promise<void> {
+  metrics.lag(() => followersOf(database))
+
+  app.get(
+    '/healthz',
+    {
+      config: { public: true },
+      schema: {
+        summary: 'Liveness: this process answers',
+        tags: ['operations'],
+        response: { 200: Type.Object({ status: Type.Literal('alive') }), ...publicProblems() },
+      },
+    },
+    () => ({ status: 'alive' as const }),
+  )
+
+  app.get(
+    '/readyz',
+    {
+      config: { public: true },
+      schema: {
+        summary: "Readiness: PostgreSQL, and the followers' lag",
+        description: 'A follower that lags makes answers older, not wrong, so that it leaves the service ready.',
+        tags: ['operations'],
+        response: { 200: Readiness, 503: Readiness, ...publicProblems() },
+      },
+    },
+    async (_request, reply) => {
+      void reply.header('cache-control', 'no-store')
+      try {
+        return { status: 'ready' as const, database: 'up' as const, followers: await followersOf(database) }
+      } catch (error) {
+        app.log.warn({ err: error }, 'not ready')
+        void reply.code(503).header('retry-after', 2)
+        return { status: 'unavailable' as const, database: 'down' as const }
+      }
+    },
+  )
+
+  app.get(
+    '/metrics',
+    {
+      config: { public: true },
+      schema: {
+        summary: 'Metrics as Prometheus text',
+        tags: ['operations'],
+        response: {
+          200: { content: { 'text/plain': { schema: Type.String() } }, description: 'Prometheus text format 0.0.4' },
+          ...publicProblems(),
+        },
+      },
+    },
+    async (_request, reply) => {
+      void reply.header('content-type', metrics.registry.contentType)
+      return metrics.registry.metrics()
+    },
+  )
+}
+
+async function followersOf({ reader, operator }: Database): Promise<{ consumer: string; entries: number }[]> {
+  const asked = (async () => {
+    await sql`select 1`.execute(reader)
+    const lags = await lagOf(operator, FOLLOWERS)
+    return lags.map(({ consumer, entries }) => ({ consumer, entries }))
+  })()
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`the database did not answer within ${PATIENCE_MS} ms`)), PATIENCE_MS)
+  })
+  try {
+    return await Promise.race([asked, late])
+  } finally {
+    clearTimeout(timer)
+    asked.catch(() => undefined)
+  }
+}

@@ -1,0 +1,159 @@
+import fastifyHelmet from '@fastify/helmet'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import Fastify, { LogController, type FastifyBaseLogger, type FastifyError, type FastifyInstance } from 'fastify'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Authenticator } from '../auth/queries.js'
+import type { Config } from '../config.js'
+import type { Database } from '../db/database.js'
+import { DomainError } from '../errors.js'
+import type { IngestDeps } from '../keyring/ingest.js'
+import { parseStrict } from '../ledger/gate.js'
+import { storeUnavailable } from '../ledger/errors.js'
+import { guardRoutes, type RouteAccess } from './authorize.js'
+import { describeApi } from './describe.js'
+import type { Denials } from './denials.js'
+import type { Metrics } from './metrics.js'
+import { allowedMethods, answerBrokenRequest } from './unroutable.js'
+import { fromFastify, internalProblem, isOutage, problemOf, sendProblem } from './problem.js'
+import { RateLimit } from './rate-limit.js'
+import { eventRoutes, eventStore } from './routes/events.js'
+import { operationRoutes } from './routes/operations.js'
+import { tokenRoutes } from './routes/tokens.js'
+import { validatorCompiler } from './validate.js'
+
+export type App = FastifyInstance<Server, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
+
+export type HttpSettings = Pick<
+  Config,
+  | 'bodyLimitBytes'
+  | 'headerLimitBytes'
+  | 'rateLimitPerMinute'
+  | 'anonymousRateLimitPerMinute'
+  | 'requestTimeoutMs'
+  | 'publicUrl'
+  | 'logLevel'
+>
+
+export interface ServerDeps {
+  readonly settings: HttpSettings
+  readonly database: Database
+  readonly ingest: IngestDeps
+  readonly authenticator: Authenticator
+  readonly denials: Denials
+  readonly metrics: Metrics
+  /** Of the service, for its description. */
+  readonly version: string
+  /** Where log lines go; standard error unless said otherwise. */
+  readonly logStream?: { write(line: string): void } | undefined
+}
+
+export interface HttpServer {
+  readonly app: App
+  /** Every route, with what it needs. */
+  readonly routes: readonly RouteAccess[]
+}
+
+/** Bodies of everything but events are small. */
+const SMALL_BODY_BYTES = 64 * 1024
+
+/** Builds the API, not yet listening, so that more routes can be added. */
+export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
+  const { settings, authenticator, denials } = deps
+  const { requestTimeoutMs } = settings
+  let requests = 0
+  const run = Math.random().toString(36).slice(2, 8)
+  const app: App = Fastify({
+    bodyLimit: SMALL_BODY_BYTES,
+    requestTimeout: requestTimeoutMs,
+    keepAliveTimeout: 75_000,
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    routerOptions: { maxParamLength: 300 },
+    genReqId: () => `${run}-${(requests++).toString(36)}`,
+    logController: new LogController({ disableRequestLogging: true }),
+    clientErrorHandler: answerBrokenRequest,
+    http: {
+      maxHeaderSize: settings.headerLimitBytes,
+      headersTimeout: Math.min(requestTimeoutMs, 15_000),
+      connectionsCheckingInterval: Math.min(Math.max(250, requestTimeoutMs / 4), 5_000),
+    },
+    logger: {
+      level: settings.logLevel,
+      // Neither addresses nor headers nor bodies are logged: they may hold personal data and credentials.
+      serializers: {
+        req: (request: { id: string }) => ({ id: request.id }),
+        res: ({ statusCode }) => ({ statusCode }),
+      },
+      stream: deps.logStream ?? process.stderr,
+    },
+  }).withTypeProvider<TypeBoxTypeProvider>()
+
+  app.setValidatorCompiler(validatorCompiler)
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+    done(null, parseStrict(body as Buffer))
+  })
+  answerErrors(app)
+
+  const secure = settings.publicUrl?.startsWith('https:') ?? false
+  await app.register(fastifyHelmet, {
+    // Plain HTTP on a machine of one's own must keep working.
+    hsts: secure ? { maxAge: 31_536_000, includeSubDomains: false } : false,
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"], formAction: ["'none'"], baseUri: ["'none'"] },
+    },
+    referrerPolicy: { policy: 'no-referrer' },
+  })
+
+  deps.metrics.observe(app)
+  const routes = guardRoutes(app, {
+    authenticator,
+    denials,
+    rateLimit: new RateLimit(settings.rateLimitPerMinute),
+    anonymousRateLimit: new RateLimit(settings.anonymousRateLimitPerMinute),
+    publicUrl: settings.publicUrl,
+  })
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0] ?? ''
+    const allowed = allowedMethods(routes, path)
+    if (allowed.length === 0) {
+      throw new DomainError('ROUTE_UNKNOWN', `there is nothing at this address for ${request.method}`)
+    }
+    void reply.header('allow', allowed.join(', '))
+    throw new DomainError('METHOD_NOT_ALLOWED', `this address takes ${allowed.join(', ')}, not ${request.method}`)
+  })
+
+  await describeApi(app, { version: deps.version, publicUrl: settings.publicUrl })
+  await app.register(eventRoutes, {
+    take: eventStore(deps.ingest),
+    path: '/v1/events',
+    bodyLimitBytes: settings.bodyLimitBytes,
+  })
+  await app.register(tokenRoutes, deps)
+  await app.register(operationRoutes, deps)
+  return { app, routes }
+}
+
+function answerErrors(app: App): void {
+  app.setErrorHandler(async (error: FastifyError | DomainError | Error, request, reply) => {
+    const known = toDomainError(error, request)
+    if (!known) {
+      request.log.error({ err: error, route: request.route }, 'a request failed')
+      return sendProblem(request, reply, internalProblem())
+    }
+    const problem = problemOf(known)
+    if (problem.status >= 500)
+      request.log.warn({ err: error, code: known.code, route: request.route }, 'a request failed')
+    else request.log.debug({ code: known.code, route: request.route }, 'a request was refused')
+    return sendProblem(request, reply, problem, known.retryAfterS)
+  })
+
+  function toDomainError(error: unknown, request: Parameters<typeof fromFastify>[1]): DomainError | undefined {
+    if (error instanceof DomainError) return error
+    const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+    const translated = fromFastify(code, request)
+    if (translated) return translated
+    return isOutage(error) ? storeUnavailable() : undefined
+  }
+}
