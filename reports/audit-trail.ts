@@ -1,3 +1,4 @@
+import { instantMs } from '../src/ledger/rfc3339.js'
 import type { Timeline, TimelineCounts } from './timeline.js'
 import { countTime, startTimeline, timelineOf } from './timeline.js'
 import type { ZoneClock } from './zone.js'
@@ -17,6 +18,8 @@ export interface AuditTrailRow {
   targets: readonly { id: string; type?: string }[]
   /** Name of the source. Present exactly for what somebody reported; our own records and entries of commands have none. */
   source?: string
+  /** The caller's own id of the event. */
+  eventId?: string
   /** The principal that submitted it, and the credential it used. */
   by: string
   via: string
@@ -65,7 +68,7 @@ export interface AuditTrailFilter {
   actor?: string
   /** Any target of the entry. */
   target?: string
-  /** Pseudonym with a sealed group in the entry. */
+  /** Pseudonym of a person that the entry concerns: acting, acted on, or with personal data sealed in it. */
   subject?: string
   stream?: string
   outcome?: string
@@ -152,7 +155,7 @@ export function summaryOf(
   clock: ZoneClock,
   limit = 10,
 ): AuditTrailSummary {
-  const local = (at: string | undefined) => (at === undefined ? undefined : clock.localMs(Date.parse(at)))
+  const local = (at: string | undefined) => (at === undefined ? undefined : clock.localMs(instantMs(at)))
   return {
     rows: counts.rows,
     reported: counts.reported,
@@ -164,14 +167,10 @@ export function summaryOf(
   }
 }
 
-/**
- * The time that a row is chosen and counted by, in ms since 1970, NaN where there is none. A claimed time of which the
- * caller gave none falls back on nothing: such a row is not in a report by occurred time.
- */
+/** The time that a row is chosen and counted by, in ms since 1970; NaN where nobody claimed one. */
 export function timeOf(row: AuditTrailRow, by: 'recorded' | 'occurred'): number {
   const at = by === 'recorded' ? row.recordedAt : row.occurredAt
-  // RFC 3339 allows lower-case t and z, which Date.parse does not promise to read.
-  return at === undefined ? Number.NaN : Date.parse(at.toUpperCase())
+  return at === undefined ? Number.NaN : instantMs(at)
 }
 
 /** `id (type)`, one after the other. For people: an id may itself hold `; `, the entry's leaf is the exact form. */
@@ -190,7 +189,7 @@ export function filterText(filter: AuditTrailFilter): string[] {
   if (filter.type !== undefined) text.push(`type is ${filter.type}`)
   if (filter.actor !== undefined) text.push(`actor is ${filter.actor}`)
   if (filter.target !== undefined) text.push(`a target is ${filter.target}`)
-  if (filter.subject !== undefined) text.push(`holds sealed data about ${filter.subject}`)
+  if (filter.subject !== undefined) text.push(`concerns ${filter.subject}`)
   if (filter.stream !== undefined) text.push(`stream is ${filter.stream}`)
   if (filter.outcome !== undefined) text.push(`outcome is ${filter.outcome}`)
   return text

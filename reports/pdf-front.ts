@@ -1,4 +1,5 @@
 import type { Content } from 'pdfmake'
+import { instantMs } from '../src/ledger/rfc3339.js'
 import type { AssuranceLevel, AuditTrailParameters, AuditTrailSummary, Ranking } from './audit-trail.js'
 import { filterText } from './audit-trail.js'
 import { timelineChart } from './chart.js'
@@ -65,7 +66,7 @@ export function frontPages(front: FrontMatter, clock: ZoneClock, typefaces: Type
 export function periodText({ from, to, by, asOf }: AuditTrailParameters, clock: ZoneClock): string {
   const at = (instant: string) =>
     clock
-      .text(Date.parse(instant))
+      .text(instantMs(instant))
       .replace(/ 00:00:00\.000$/, '')
       .replace(/\.000$/, '')
   const end = to === undefined ? `to ${at(asOf)}` : `to before ${at(to)}`
@@ -107,7 +108,7 @@ function titlePage(front: FrontMatter, clock: ZoneClock, typefaces: Typefaces): 
             fact('Filter', text(filter.length === 0 ? 'none: every entry of the period' : filter.join('; ')), HALF),
             fact('Content', text(summary.rows === 0 ? 'no entry' : reported), HALF),
             fact('Report', text(parameters.id), HALF),
-            fact('Range fixed', text(`${clock.text(Date.parse(parameters.asOf))} (${parameters.asOf})`), HALF),
+            fact('Range fixed', text(`${clock.text(instantMs(parameters.asOf))} (${parameters.asOf})`), HALF),
             fact('Renderer', text(parameters.rendererVersion), HALF),
           ],
         },

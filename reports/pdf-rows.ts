@@ -114,7 +114,7 @@ function times(row: AuditTrailRow, by: 'recorded' | 'occurred', clock: ZoneClock
   const paragraphs = [[span(clock.text(timeOf(row, by)), 'text', 7.5)]]
   if (other !== undefined && other !== row.recordedAt) paragraphs.push([span(`${word} ${other}`, 'text', 6.5, MUTED)])
   else if (by === 'occurred')
-    paragraphs.push([span(`${word} ${clock.text(Date.parse(row.recordedAt))}`, 'text', 6.5, MUTED)])
+    paragraphs.push([span(`${word} ${clock.text(timeOf(row, 'recorded'))}`, 'text', 6.5, MUTED)])
   return paragraphs
 }
 

@@ -1,6 +1,7 @@
 import { DomainError } from '../src/errors.js'
 
 const MINUTE_MS = 60_000
+const DAY_MS = 1_440 * MINUTE_MS
 const BLOCK_MS = 15 * MINUTE_MS
 const CACHED_BLOCKS = 4_096
 
@@ -9,6 +10,8 @@ export interface ZoneClock {
   timeZone: string
   /** The wall clock's reading, as the instant at which a UTC clock shows the same; NaN stays NaN. */
   localMs(instantMs: number): number
+  /** The instant at which the wall clock shows a reading, the first of two; of one that it skips, as much after the gap. */
+  instantOf(localMs: number): number
   /** `2026-11-20 11:00:00.123` */
   text(instantMs: number): string
   /** `2026-11-20T11:00:00.123+01:00`: RFC 3339; a zone's second-precise offsets of the 19th century print as `+00:53:28`. */
@@ -40,6 +43,12 @@ export function zoneClock(timeZone: string): ZoneClock {
   return {
     timeZone,
     localMs,
+    instantOf(local) {
+      const before = local - offsetMs(local - DAY_MS)
+      const after = local - offsetMs(local + DAY_MS)
+      const shown = [before, after].filter((instant) => localMs(instant) === local)
+      return shown.length > 0 ? Math.min(...shown) : Math.max(before, after)
+    },
     text: (instantMs) => iso(localMs(instantMs)).replace('T', ' '),
     withOffset: (instantMs) => iso(localMs(instantMs)) + offsetText(offsetMs(instantMs)),
   }
@@ -69,6 +78,7 @@ function formatter(timeZone: string): Intl.DateTimeFormat {
     throw new DomainError(
       'REPORT_TIME_ZONE_UNKNOWN',
       `there is no time zone ${JSON.stringify(timeZone)}: use an IANA name such as Europe/Berlin or UTC`,
+      { pointer: '/timeZone' },
     )
   }
 }

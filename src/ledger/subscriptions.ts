@@ -215,3 +215,6 @@ export async function lagOf(db: Db, consumers: readonly string[], tenants?: read
 
 /** The consumer behind whose cursor `entry_index` and `entry_refs` are complete. */
 export const ENTRY_INDEX = 'entry-index'
+
+/** The consumer behind whose cursor `reports` is complete. */
+export const REPORTS = 'reports'

@@ -18,3 +18,18 @@ test.each([
 test('a time zone that does not exist is refused', () => {
   expect(() => zoneClock('Mars/Olympus')).toThrow(expect.objectContaining({ code: 'REPORT_TIME_ZONE_UNKNOWN' }))
 })
+
+test.each([
+  { zone: 'UTC', day: '2026-11-20', start: '2026-11-20T00:00:00.000Z' },
+  { zone: 'Europe/Berlin', day: '2026-10-25', start: '2026-10-24T22:00:00.000Z' },
+  { zone: 'Europe/Berlin', day: '2026-10-26', start: '2026-10-25T23:00:00.000Z' },
+  { zone: 'Pacific/Kiritimati', day: '2026-11-20', start: '2026-11-19T10:00:00.000Z' },
+  // Clocks went from midnight to one: the day has no midnight.
+  { zone: 'America/Sao_Paulo', day: '2018-11-04', start: '2018-11-04T03:00:00.000Z' },
+  // Clocks went from midnight back to eleven: the day before shows its last hour twice.
+  { zone: 'America/Sao_Paulo', day: '2018-02-18', start: '2018-02-18T03:00:00.000Z' },
+  // Clocks went from one back to midnight: the first of two midnights.
+  { zone: 'America/Havana', day: '2026-11-01', start: '2026-11-01T04:00:00.000Z' },
+])('the day $day begins in $zone at $start', ({ zone, day, start }) => {
+  expect(new Date(zoneClock(zone).instantOf(Date.parse(day))).toISOString()).toBe(start)
+})
