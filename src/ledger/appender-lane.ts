@@ -41,6 +41,8 @@ export interface Call {
   attempts: Placed[]
   /** It failed in company, so it is tried by itself. */
   alone: boolean
+  /** It counts in what its lane knows of sources and streams. */
+  counted: boolean
   readonly settle: (outcome: Receipt | Error) => void
 }
 
@@ -102,6 +104,7 @@ export class Lane {
     this.arriving = []
     this.positions.clear()
     this.versions.clear()
+    for (const call of calls) call.counted = false
     return calls
   }
 
@@ -153,14 +156,33 @@ export class Lane {
     const { position, stream, events } = call.submission
     if (position) advance(this.positions, position.source, position.now)
     if (stream) advance(this.versions, stream.name, stream.expectedVersion + events.length)
+    call.counted = true
     this.waiting.push(call)
   }
 
   /** A call has left for good, landed or not. */
   forget(call: Call): void {
+    if (!call.counted) return
+    call.counted = false
     const { position, stream } = call.submission
-    if (position) release(this.positions, position.source)
-    if (stream) release(this.versions, stream.name)
+    if (position) this.release(this.positions, position.source)
+    if (stream) this.release(this.versions, stream.name)
+  }
+
+  /** While a check is under way, what it read may be older than what this call did: that is kept until the check is over. */
+  private release(of: Map<string, { calls: number }>, name: string): void {
+    const known = of.get(name)
+    if (!known) return
+    known.calls--
+    if (known.calls === 0 && !this.checking) of.delete(name)
+  }
+
+  /** A check is over: from the next one on, the database knows what calls that have left did. */
+  checked(): void {
+    this.checking = false
+    for (const known of [this.positions, this.versions]) {
+      for (const [name, { calls }] of known) if (calls === 0) known.delete(name)
+    }
   }
 
   private refusal(call: Call, head: Head, answers: Answers): Error | undefined {
@@ -182,13 +204,6 @@ export class Lane {
 
 function advance<T>(of: Map<string, { stands: T; calls: number }>, name: string, stands: T): void {
   of.set(name, { stands, calls: (of.get(name)?.calls ?? 0) + 1 })
-}
-
-function release(of: Map<string, { calls: number }>, name: string): void {
-  const known = of.get(name)
-  if (!known) return
-  known.calls--
-  if (known.calls === 0) of.delete(name)
 }
 
 export function questionsOf({ submission }: Call): Questions {

@@ -154,6 +154,7 @@ export class Appender {
         addition: { by, via, events, stream: stream && { name: stream.name, version: stream.expectedVersion + 1 } },
         attempts: [],
         alone: false,
+        counted: false,
         settle: (outcome) => {
           this.queuedEvents -= events.length
           this.queuedBytes -= bytes
@@ -227,7 +228,7 @@ export class Appender {
         this.options.onTrouble(error)
       }
       for (const lane of lanes) {
-        lane.checking = false
+        lane.checked()
         if (failed) this.rest(lane, 100)
         else if (lane.hasUnchecked) this.checkSoon(lane)
       }
