@@ -101,7 +101,10 @@ export function currentKey(installation: Installation): InstallationKey {
 }
 
 /** A key for one purpose, so that no key serves two (HKDF-SHA-256, RFC 5869). */
-export function derive(key: InstallationKey, label: 'wrap' | 'idempotency' | 'fingerprint' | `login ${LoginRole}`): Buffer {
+export function derive(
+  key: InstallationKey,
+  label: 'wrap' | 'idempotency' | 'fingerprint' | `login ${LoginRole}`,
+): Buffer {
   return Buffer.from(hkdfSync('sha256', key.key, Buffer.alloc(0), `countersign ${label} v1`, 32))
 }
 

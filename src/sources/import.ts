@@ -178,6 +178,7 @@ class ImportRun {
   /** Drops from the batch what another run has imported. Returns the position to read on to, where that lies beyond it. */
   async #catchUp(batch: SourceItem[]): Promise<string | undefined> {
     const moved = await this.#deps.position(this.#source.name)
+    if (moved === this.#after) return undefined
     const reached = batch.findIndex(({ position }) => position === moved)
     this.#passedOver += reached < 0 ? batch.length : reached + 1
     batch.splice(0, reached < 0 ? batch.length : reached + 1)

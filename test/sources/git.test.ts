@@ -4,9 +4,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { EventInput, Json } from '../../src/ledger/event.js'
 import { gitEnvironment } from '../../src/sources/git-process.js'
 import { gitSource } from '../../src/sources/git.js'
-import { importSource } from '../../src/sources/import.js'
 import { TestRepository } from '../support/git.js'
-import { MemoryStore, eventsOf, groupsOf, inClear } from '../support/source.js'
+import { eventsOf, groupsOf, inClear } from '../support/source.js'
 
 const env = gitEnvironment()
 const ada = { name: 'Ada Lovelace', email: 'ada@example.org' }
@@ -251,98 +250,7 @@ describe('what old and foreign tools wrote', () => {
   })
 })
 
-describe('importing a history again', () => {
-  const run = async (store: MemoryStore, batchSize = 2, name?: string): ReturnType<typeof importSource> =>
-    importSource(await gitSource(repository.path, { env, name }), store, { batchSize })
-  const ids = (store: MemoryStore): (string | undefined)[] => store.events.map(({ id }) => id)
-
-  test('imports nothing twice, and what is new', async () => {
-    const store = new MemoryStore()
-    const first = ['a', 'b', 'c', 'd', 'e'].map((message) => repository.commit(message))
-    expect(await run(store)).toMatchObject({ imported: 5, already: 0, complete: true, firstSeq: 0, lastSeq: 4 })
-    expect(await run(store)).toMatchObject({ imported: 0, already: 5, complete: true })
-    const more = ['f', 'g'].map((message) => repository.commit(message))
-    expect(await run(store)).toMatchObject({ imported: 2, already: 5 })
-    expect(ids(store)).toEqual([...first, ...more])
-  })
-
-  test('goes on after any batch, even one that ended on a branch merged since', async () => {
-    const root = repository.commit('root', { file: 'root' })
-    for (const branch of ['x', 'y']) {
-      repository.git(['checkout', '-q', '-b', branch, root])
-      for (const n of [1, 2, 3]) repository.commit(`${branch}${n}`, { file: branch })
-    }
-    repository.git(['checkout', '-q', 'main'])
-    repository.git(['merge', '-q', '--no-ff', '-m', 'x', 'x'])
-    repository.git(['merge', '-q', '--no-ff', '-m', 'y', 'y'])
-    const all = new MemoryStore()
-    await run(all, 100)
-    for (let stopAfter = 1; stopAfter < 9; stopAfter++) {
-      const store = new MemoryStore()
-      let batches = 0
-      const stopping = {
-        position: store.position,
-        ingest: async (...args: Parameters<MemoryStore['ingest']>) => {
-          if (batches++ === stopAfter) throw new Error('stopped')
-          return store.ingest(...args)
-        },
-      }
-      const source = await gitSource(repository.path, { env })
-      await expect(importSource(source, stopping, { batchSize: 1 })).rejects.toThrow('stopped')
-      repository.commit(`after ${stopAfter}`)
-      await run(store, 3)
-      expect(ids(store).slice(0, 9)).toEqual(ids(all))
-      expect(new Set(ids(store)).size).toBe(9 + stopAfter)
-    }
-  })
-
-  test('the source is the history, whatever its folder is called', async () => {
-    const store = new MemoryStore()
-    repository.commit('a')
-    await run(store)
-    const clone = new TestRepository()
-    clone.git(['pull', '-q', repository.path, 'main'])
-    clone.commit('b')
-    const source = await gitSource(clone.path, { env })
-    expect(await importSource(source, store)).toMatchObject({ imported: 1, already: 1 })
-    clone.remove()
-  })
-
-  test('another branch is imported beside the first, and coming back repeats nothing', async () => {
-    const store = new MemoryStore()
-    repository.commit('root')
-    repository.commit('on main')
-    await run(store)
-    repository.git(['checkout', '-q', '-b', 'side', 'HEAD~1'])
-    repository.commit('on the side')
-    const side = await run(store)
-    expect(side).toMatchObject({ imported: 1, already: 1 })
-    expect(side.notes.join()).toMatch(/does not continue from/)
-    repository.git(['checkout', '-q', 'main'])
-    repository.commit('further on main')
-    expect(await run(store)).toMatchObject({ imported: 1 })
-    repository.git(['merge', '-q', '--no-ff', '-m', 'merge', 'side'])
-    expect(await run(store)).toMatchObject({ imported: 1 })
-    expect(new Set(ids(store)).size).toBe(5)
-    expect([...store.positions.values()]).toEqual([repository.head()])
-  })
-
-  test('where the imported commits are gone, it says so, and another name begins anew', async () => {
-    const store = new MemoryStore()
-    repository.commit('root')
-    const lost = repository.commit('before', { file: 'a' })
-    await run(store)
-    repository.git(['reset', '-q', '--hard', 'HEAD~1'])
-    const head = repository.commit('rewritten')
-    repository.git(['reflog', 'expire', '--expire=now', '--all'])
-    repository.git(['gc', '-q', '--prune=now'])
-    await expect(run(store)).rejects.toMatchObject({
-      code: 'SOURCE_REWRITTEN',
-      message: expect.stringMatching(new RegExp(`${lost}.*${head}`, 's')) as unknown,
-    })
-    expect(await run(store, 2, 'git:anew')).toMatchObject({ imported: 2, source: 'git:anew' })
-  })
-
+describe('what is no history, or not the whole', () => {
   test('a shallow clone does not claim to be the whole', async () => {
     for (const message of ['a', 'b', 'c']) repository.commit(message, { file: message })
     const clone = new TestRepository()
@@ -357,9 +265,7 @@ describe('importing a history again', () => {
     expect(events[0]?.data).not.toHaveProperty('filesChanged')
     clone.remove()
   })
-})
 
-describe('what is no history', () => {
   test('a repository without a commit', async () => {
     await expect(gitSource(repository.path, { env })).rejects.toMatchObject({ code: 'GIT_NO_COMMITS' })
   })

@@ -2,14 +2,23 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { importSource, type ImportOptions, type ImportSummary } from '../../src/sources/import.js'
 import { cloudtrailFiles, cloudtrailSource } from '../../src/sources/cloudtrail-file.js'
 import { ndjsonSource } from '../../src/sources/ndjson.js'
-import { MemoryStore, eventsOf } from '../support/source.js'
+import { testDatabase } from '../support/database.js'
+import { ImportStores, type ImportStore } from '../support/import-store.js'
+import { eventsOf } from '../support/source.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'countersign-test-import-'))
-afterAll(() => rmSync(folder, { recursive: true }))
+let stores: ImportStores
+beforeAll(async () => {
+  stores = new ImportStores(await testDatabase())
+})
+afterAll(async () => {
+  rmSync(folder, { recursive: true })
+  await stores.close()
+})
 
 const fingerprintKey = Buffer.alloc(32, 7)
 
@@ -22,12 +31,12 @@ function lines(from: number, to: number): string {
 }
 
 /** The store's side of a test: one store, files that come and go. */
-function scene(): {
-  store: MemoryStore
+async function scene(): Promise<{
+  store: ImportStore
   run: (content: string | Buffer, options?: ImportOptions & { file?: string; name?: string }) => Promise<ImportSummary>
-  ids: () => (string | undefined)[]
-} {
-  const store = new MemoryStore()
+  ids: ImportStore['ids']
+}> {
+  const store = await stores.open()
   return {
     store,
     async run(content, { file = 'events.ndjson', name, ...options } = {}) {
@@ -35,7 +44,7 @@ function scene(): {
       writeFileSync(path, content)
       return importSource(await ndjsonSource({ path, fingerprintKey, name }), store, { batchSize: 3, ...options })
     },
-    ids: () => store.events.map(({ id }) => id),
+    ids: store.ids,
   }
 }
 
@@ -43,53 +52,53 @@ const numbered = (count: number): string[] => Array.from({ length: count }, (_, 
 
 describe('importing a file again', () => {
   test('the same file brings nothing, a longer one what is new', async () => {
-    const { run, ids } = scene()
-    expect(await run(lines(1, 7))).toMatchObject({ imported: 7, already: 0, complete: true, firstSeq: 0, lastSeq: 6 })
+    const { run, ids } = await scene()
+    expect(await run(lines(1, 7))).toMatchObject({ imported: 7, already: 0, complete: true, firstSeq: 1, lastSeq: 7 })
     expect(await run(lines(1, 7))).toMatchObject({ imported: 0, already: 7, complete: true })
     expect(await run(lines(1, 9))).toMatchObject({ imported: 2, already: 7 })
-    expect(ids()).toEqual(numbered(9))
+    expect(await ids()).toEqual(numbered(9))
   })
 
   test('a copy under another name is the same file, another file under the same name is another', async () => {
-    const { run, ids, store } = scene()
+    const { run, ids, store } = await scene()
     await run(lines(1, 3))
     expect(await run(lines(1, 4), { file: 'copy.ndjson' })).toMatchObject({ imported: 1 })
     expect(await run(lines(5, 6))).toMatchObject({ imported: 2, already: 0 })
-    expect(ids()).toEqual(numbered(6))
-    expect(store.positions.size).toBe(2)
+    expect(await ids()).toEqual(numbered(6))
+    expect((await store.positions()).size).toBe(2)
   })
 
   test('a last line without a line feed is a line, and stays the same line once the file goes on', async () => {
-    const { run, ids } = scene()
+    const { run, ids } = await scene()
     expect(await run(lines(1, 2).trimEnd())).toMatchObject({ imported: 2 })
     expect(await run(lines(1, 3))).toMatchObject({ imported: 1 })
-    expect(ids()).toEqual(numbered(3))
+    expect(await ids()).toEqual(numbered(3))
   })
 
   test('a changed or shortened beginning is noticed, and another name begins anew', async () => {
-    const { run, ids } = scene()
+    const { run, ids } = await scene()
     await run(lines(1, 5))
     const changed = lines(1, 6).replace('e3', 'E3')
     await expect(run(changed)).rejects.toMatchObject({ code: 'SOURCE_REWRITTEN' })
     await expect(run(lines(1, 4))).rejects.toMatchObject({ code: 'SOURCE_REWRITTEN' })
-    expect(ids()).toHaveLength(5)
+    expect(await ids()).toHaveLength(5)
     expect(await run(changed, { name: 'doors' })).toMatchObject({ imported: 6, source: 'doors' })
   })
 
   test('gzipped it is the same source', async () => {
-    const { run, ids } = scene()
+    const { run, ids } = await scene()
     await run(lines(1, 3))
     expect(await run(gzipSync(lines(1, 5)), { file: 'events.ndjson.gz' })).toMatchObject({ imported: 2, already: 3 })
-    expect(ids()).toEqual(numbered(5))
+    expect(await ids()).toEqual(numbered(5))
   })
 
   test('neither name nor position of a source gives away its first line', async () => {
-    const { run, store } = scene()
+    const { run, store } = await scene()
     const path = join(folder, 'other.ndjson')
     await run(lines(1, 1))
     writeFileSync(path, lines(1, 1))
     const elsewhere = await ndjsonSource({ path, fingerprintKey: Buffer.alloc(32, 8) })
-    expect([...store.positions.keys()]).not.toContain(elsewhere.name)
+    expect([...(await store.positions()).keys()]).not.toContain(elsewhere.name)
   })
 })
 
@@ -97,7 +106,7 @@ describe('what is refused', () => {
   const bad = `${lines(1, 4)}{"type":"door.opened","id":"e5"\n${lines(6, 7)}`
 
   test('stops there by default, everything before it imported, and goes on once it is mended', async () => {
-    const { run, ids } = scene()
+    const { run, ids } = await scene()
     const summary = await run(bad)
     expect(summary).toMatchObject({ imported: 4, complete: false, refusedCount: 1 })
     expect(summary.refused).toEqual([
@@ -109,11 +118,11 @@ describe('what is refused', () => {
       },
     ])
     expect(await run(lines(1, 7))).toMatchObject({ imported: 3, already: 4, complete: true })
-    expect(ids()).toEqual(numbered(7))
+    expect(await ids()).toEqual(numbered(7))
   })
 
   test('is listed and passed over when that was asked for', async () => {
-    const { run, ids } = scene()
+    const { run, ids } = await scene()
     const mixed = `${line(1)}\n\n${line(2, { unknown: 1 })}\n  \r\n{"type":1}\n${line(3)}\r\nnull\n`
     const summary = await run(mixed, { skipRefused: true })
     expect(summary).toMatchObject({ imported: 2, refusedCount: 3, complete: true })
@@ -122,31 +131,31 @@ describe('what is refused', () => {
       ['5', 'EVENT_MEMBER_TYPE', '/type'],
       ['7', 'EVENT_MEMBER_TYPE', undefined],
     ])
-    expect(ids()).toEqual(['e1', 'e3'])
+    expect(await ids()).toEqual(['e1', 'e3'])
   })
 
   test('a line beyond any event is read past in bounded memory', async () => {
-    const { run, ids } = scene()
+    const { run, ids } = await scene()
     const long = `${line(1)}\n{"type":"${'x'.repeat(17_000_000)}"}\n${line(2)}\n`
     const summary = await run(long, { skipRefused: true })
     expect(summary.refused.map(({ code, where }) => [code, where.split(':').at(-1)])).toEqual([
       ['SOURCE_LINE_TOO_LONG', '2'],
     ])
-    expect(ids()).toEqual(['e1', 'e2'])
+    expect(await ids()).toEqual(['e1', 'e2'])
   })
 
   test('what only the store finds too large is named by its line too', async () => {
-    const content = `${line(1)}\n${line(2)}\n${line(3, { type: 'too.large' })}\n${line(4)}\n`
-    const stopped = scene()
+    const content = `${line(1)}\n${line(2)}\n${line(3, { data: { much: 'x'.repeat(70_000) } })}\n${line(4)}\n`
+    const stopped = await scene()
     const summary = await stopped.run(content, { batchSize: 10 })
     expect(summary).toMatchObject({ imported: 2, complete: false })
     expect(summary.refused).toMatchObject([{ code: 'EVENT_TOO_LARGE', where: expect.stringMatching(/:3$/) as string }])
-    const skipped = scene()
+    const skipped = await scene()
     expect(await skipped.run(content, { batchSize: 10, skipRefused: true })).toMatchObject({
       imported: 3,
       complete: true,
     })
-    expect(skipped.ids()).toEqual(['e1', 'e2', 'e4'])
+    expect(await skipped.ids()).toEqual(['e1', 'e2', 'e4'])
   })
 
   test('what the store refuses without saying which is found all the same, and nothing is imported twice', async () => {
@@ -155,19 +164,19 @@ describe('what is refused', () => {
       (text, bad) => text.replace(bad, bad.replace('{', '{"actor":{"id":"person:nobody"},')),
       lines(1, 10),
     )
-    const skipped = scene()
+    const skipped = await scene()
     expect(await skipped.run(content, { batchSize: 10, skipRefused: true })).toMatchObject({
       imported: 7,
       refused: [3, 8, 9].map((n) => ({ code: 'SUBJECT_UNKNOWN', where: expect.stringMatching(`:${n}$`) as string })),
     })
-    expect(skipped.ids()).toEqual(['e1', 'e2', 'e4', 'e5', 'e6', 'e7', 'e10'])
-    const stopped = scene()
+    expect(await skipped.ids()).toEqual(['e1', 'e2', 'e4', 'e5', 'e6', 'e7', 'e10'])
+    const stopped = await scene()
     expect(await stopped.run(content, { batchSize: 10 })).toMatchObject({
       imported: 2,
       refusedCount: 1,
       complete: false,
     })
-    expect(stopped.ids()).toEqual(['e1', 'e2'])
+    expect(await stopped.ids()).toEqual(['e1', 'e2'])
   })
 
   test.each([
@@ -178,13 +187,13 @@ describe('what is refused', () => {
   })
 
   test('an empty file holds nothing', async () => {
-    const { run } = scene()
+    const { run } = await scene()
     expect(await run('')).toMatchObject({ imported: 0, complete: true })
     expect(await run('\n\n')).toMatchObject({ imported: 0, complete: true })
   })
 
   test('a damaged archive', async () => {
-    const { run } = scene()
+    const { run } = await scene()
     const damaged = gzipSync(lines(1, 500)).subarray(0, 100)
     await expect(run(damaged)).rejects.toMatchObject({ code: 'SOURCE_FILE_UNREADABLE' })
   })
@@ -192,7 +201,7 @@ describe('what is refused', () => {
 
 describe('two at once', () => {
   const path = join(folder, 'twice.ndjson')
-  const importIt = async (store: MemoryStore, batchSize: number): Promise<ImportSummary> =>
+  const importIt = async (store: ImportStore, batchSize: number): Promise<ImportSummary> =>
     importSource(await ndjsonSource({ path, fingerprintKey }), store, { batchSize })
 
   test.each([
@@ -203,27 +212,27 @@ describe('two at once', () => {
     [100, 7],
   ])('batches of %d and %d import everything once', async (one, other) => {
     writeFileSync(path, lines(1, 50))
-    const store = new MemoryStore()
+    const store = await stores.open()
     const both = await Promise.all([importIt(store, one), importIt(store, other)])
-    expect(store.events.map(({ id }) => id)).toEqual(numbered(50))
+    expect(await store.ids()).toEqual(numbered(50))
     expect(both.reduce((sum, { imported }) => sum + imported, 0)).toBe(50)
     for (const { imported, already, complete } of both) expect([imported + already, complete]).toEqual([50, true])
   })
 
   test('one that the other has overtaken in a file that grew meanwhile repeats nothing', async () => {
     writeFileSync(path, lines(1, 10))
-    const store = new MemoryStore()
+    const store = await stores.open()
     store.before = async () => {
       writeFileSync(path, lines(1, 20))
       await importIt(store, 20)
     }
     expect(await importIt(store, 10)).toMatchObject({ imported: 0, already: 20, complete: true })
-    expect(store.events.map(({ id }) => id)).toEqual(numbered(20))
+    expect(await store.ids()).toEqual(numbered(20))
   })
 })
 
 test('progress counts up to the total, and a signal stops between batches', async () => {
-  const { run, store } = scene()
+  const { run, store } = await scene()
   const seen: (number | undefined)[][] = []
   await run(lines(1, 7), { onProgress: ({ done, total }) => seen.push([done, total]) })
   expect(seen).toEqual([
@@ -265,7 +274,7 @@ describe('CloudTrail files', () => {
 
   test('a record that is none is named by its place in the document', async () => {
     const path = write('trail.json', JSON.stringify({ Records: [record(1), { eventName: 'X' }] }))
-    const summary = await importSource(await cloudtrailSource({ path, fingerprintKey }), new MemoryStore())
+    const summary = await importSource(await cloudtrailSource({ path, fingerprintKey }), await stores.open())
     expect(summary).toMatchObject({
       imported: 1,
       refused: [{ where: `${path}: record 2`, code: 'CLOUDTRAIL_NOT_A_RECORD', pointer: '/Records/1/eventSource' }],
