@@ -1,5 +1,5 @@
 import { readConfig, type Config } from '../config.js'
-import { inTenant, type Database } from '../db/database.js'
+import { type Database } from '../db/database.js'
 import { pendingMigrations } from '../db/migrate.js'
 import { provideDatabase, type ProvidedDatabase } from '../embedded/home.js'
 import { DomainError, messageOf, systemCode } from '../errors.js'
@@ -179,17 +179,4 @@ function known(ids: readonly string[]): string {
   return ids.length <= 1
     ? 'make one with: countersign tenant create acme'
     : `there are ${shown}${ids.length > 20 ? ` and ${ids.length - 20} more` : ''}`
-}
-
-/** Where one source of one tenant stands. */
-export async function sourcePosition({ database }: Host, tenant: string, source: string): Promise<string | null> {
-  const row = await inTenant(database.reader, tenant, (tx) =>
-    tx
-      .selectFrom('source_positions')
-      .select('position')
-      .where('tenant', '=', tenant)
-      .where('source', '=', source)
-      .executeTakeFirst(),
-  )
-  return row?.position ?? null
 }

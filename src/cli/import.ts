@@ -1,15 +1,15 @@
 import type { Command } from 'commander'
 import { DomainError, systemCode } from '../errors.js'
-import { ingest } from '../keyring/ingest.js'
-import { derive, type Installation } from '../keyring/installation.js'
+import type { Installation } from '../keyring/installation.js'
 import { host as hostPrincipal } from '../principal.js'
 import { cloudtrailFiles, cloudtrailSource } from '../sources/cloudtrail-file.js'
 import { gitSource } from '../sources/git.js'
 import { importSource, type ImportSummary } from '../sources/import.js'
+import { fingerprintKey, importInto } from '../sources/into.js'
 import { ndjsonSource } from '../sources/ndjson.js'
 import type { Refusal, Source } from '../sources/source.js'
 import { EXIT, leaf, wholeNumber, type Cli, type ExitCode, type Frame } from './cli.js'
-import { sourcePosition, tenantOf, withHost, type Host } from './host.js'
+import { tenantOf, withHost, type Host } from './host.js'
 import { showProgress } from './progress.js'
 import { counted, printable, seconds, thousands } from './terminal.js'
 
@@ -32,7 +32,9 @@ Names, e-mail addresses, messages and trailers are sealed. A clone or a moved fo
     examples: ['import git --tenant acme', 'import git ../billing --tenant acme'],
     options: importOptions,
     run: async (cli, options: ImportOptions, path = '.') =>
-      importAll(cli, options, 'commits', async () => [await gitSource(path, { name: options.sourceName })]),
+      importAll(cli, options, 'commits', async function* () {
+        yield await gitSource(path, { name: options.sourceName })
+      }),
   })
   leaf(frame, parent, {
     usage: 'cloudtrail <path...>',
@@ -42,9 +44,10 @@ Members of an allowlist stay in clear; user names, ARNs of people, addresses, pa
     examples: ['import cloudtrail cloudtrail.ndjson --tenant acme', 'import cloudtrail AWSLogs/ --tenant acme'],
     options: importOptions,
     run: async (cli, options: ImportOptions, ...paths) =>
-      importAll(cli, options, 'records', async ({ installation }) => {
-        const files = (await Promise.all(paths.map(filesUnder))).flat()
-        return Promise.all(files.map((path) => cloudtrailSource(fileOptions(path, installation, options))))
+      importAll(cli, options, 'records', async function* ({ installation }) {
+        for (const path of paths) {
+          for (const file of await filesUnder(path)) yield cloudtrailSource(fileOptions(file, installation, options))
+        }
       }),
   })
   leaf(frame, parent, {
@@ -54,9 +57,9 @@ Members of an allowlist stay in clear; user names, ARNs of people, addresses, pa
     examples: ['import ndjson events.ndjson --tenant acme', 'import ndjson events.ndjson.gz --skip-refused'],
     options: importOptions,
     run: async (cli, options: ImportOptions, ...paths) =>
-      importAll(cli, options, 'events', ({ installation }) =>
-        Promise.all(paths.map((path) => ndjsonSource(fileOptions(path, installation, options)))),
-      ),
+      importAll(cli, options, 'events', async function* ({ installation }) {
+        for (const path of paths) yield ndjsonSource(fileOptions(path, installation, options))
+      }),
   })
 }
 
@@ -72,12 +75,6 @@ function fileOptions(path: string, installation: Installation, { sourceName }: I
   return { path, fingerprintKey: fingerprintKey(installation), name: sourceName }
 }
 
-/** What was imported is recognised by digests under this key; it stays the same when keys are added. */
-export function fingerprintKey({ keys: [oldest] }: Installation): Buffer {
-  if (!oldest) throw new Error('an installation without keys')
-  return derive(oldest, 'fingerprint')
-}
-
 async function filesUnder(path: string): Promise<string[]> {
   try {
     return await cloudtrailFiles(path)
@@ -91,14 +88,15 @@ async function importAll(
   cli: Cli,
   options: ImportOptions,
   unit: string,
-  open: (host: Host) => Promise<Source[]>,
+  // One after the other: a folder may hold more files than can be open at once.
+  open: (host: Host) => AsyncIterable<Source>,
 ): Promise<ExitCode> {
   return withHost(
     cli,
     async (host) => {
       const tenant = await tenantOf(host, options.tenant)
       const summaries: ImportSummary[] = []
-      for (const source of await open(host)) {
+      for await (const source of open(host)) {
         const summary = await importOne(cli, host, tenant, source, { unit, ...options })
         summaries.push(summary)
         if (!summary.complete) break
@@ -120,22 +118,14 @@ export async function importOne(
   source: Source,
   { unit, batchSize, skipRefused }: { unit: string; batchSize?: number; skipRefused?: boolean },
 ): Promise<ImportSummary> {
-  const by = hostPrincipal(tenant)
   const progress = showProgress({ label: `Importing ${source.label}`, output: cli.err, quiet: cli.json, unit })
   try {
-    return await importSource(
-      source,
-      {
-        ingest: (events, position) => ingest(host.deps, by, events, { position }),
-        position: (name) => sourcePosition(host, tenant, name),
-      },
-      {
-        ...(batchSize === undefined ? {} : { batchSize }),
-        ...(skipRefused === undefined ? {} : { skipRefused }),
-        signal: cli.signal,
-        onProgress: progress.update,
-      },
-    )
+    return await importSource(source, importInto(host.deps, hostPrincipal(tenant)), {
+      ...(batchSize === undefined ? {} : { batchSize }),
+      ...(skipRefused === undefined ? {} : { skipRefused }),
+      signal: cli.signal,
+      onProgress: progress.update,
+    })
   } finally {
     progress.end()
   }
