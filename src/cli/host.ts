@@ -171,12 +171,13 @@ export async function tenantOf({ database }: Host, named: string | undefined): P
   }
   const [only, ...others] = ids.filter((id) => id !== SYSTEM_TENANT)
   if (only !== undefined && others.length === 0) return only
+  if (only === undefined) {
+    throw new DomainError('TENANT_UNKNOWN', 'there is no tenant yet; make one with: countersign tenant create acme')
+  }
   throw new DomainError('USAGE', `name the tenant with --tenant; ${known(ids)}`)
 }
 
 function known(ids: readonly string[]): string {
   const shown = ids.slice(0, 20).join(', ')
-  return ids.length <= 1
-    ? 'make one with: countersign tenant create acme'
-    : `there are ${shown}${ids.length > 20 ? ` and ${ids.length - 20} more` : ''}`
+  return `there are ${shown}${ids.length > 20 ? ` and ${ids.length - 20} more` : ''}`
 }

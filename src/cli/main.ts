@@ -1,8 +1,12 @@
 import { Command, CommanderError } from 'commander'
 import { appendCommand } from './append.js'
 import { createCli, EXIT, exitCodeOf, usageError, writeError, type ExitCode, type Frame, type Run } from './cli.js'
+import { doctorCommand } from './doctor.js'
+import { exportCommand } from './export.js'
 import { importCommands } from './import.js'
+import { keysCommands } from './keys.js'
 import { migrateCommand } from './migrate.js'
+import { indexCommands } from './reindex.js'
 import { tenantCommands } from './tenant.js'
 import { packageVersion } from './version.js'
 
@@ -68,6 +72,10 @@ function describe(frame: Frame): void {
   tenantCommands(frame)
   importCommands(frame)
   appendCommand(frame)
+  exportCommand(frame)
+  indexCommands(frame)
+  keysCommands(frame)
+  doctorCommand(frame)
   program.addHelpText('after', HELP)
 }
 

@@ -1,0 +1,30 @@
+import { resolve } from 'node:path'
+import { backUpKeyFile } from '../keyring/backup.js'
+import { host as hostPrincipal, SYSTEM_TENANT } from '../principal.js'
+import { leaf, type Cli, type Frame } from './cli.js'
+import { withHost } from './host.js'
+
+export function keysCommands(frame: Frame): void {
+  const keys = frame.program.command('keys').description('look after the key file')
+  leaf(frame, keys, {
+    usage: 'backup <destination>',
+    what: 'copy the key file, and put on record that it was copied',
+    more: `The destination is a new file or a folder; nothing is overwritten, and only its owner may read it. Keep the copy
+away from the database and its backups: who has both can read all personal data, who loses it can read none.`,
+    examples: ['keys backup /media/safe/', 'keys backup /media/safe/countersign-keys.json'],
+    run: backup,
+  })
+}
+
+async function backup(cli: Cli, _: object, destination = ''): Promise<void> {
+  await withHost(cli, async (host) => {
+    const made = await backUpKeyFile(host.deps, hostPrincipal(SYSTEM_TENANT), {
+      keyFile: host.config.keyFile,
+      destination: resolve(destination),
+    })
+    cli.result(
+      made,
+      () => `copied ${host.config.keyFile} to ${made.file}\nrecorded as entry ${made.seq} of tenant system\n`,
+    )
+  })
+}

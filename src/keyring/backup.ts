@@ -1,0 +1,84 @@
+import { open, readFile, stat } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import type { Database } from '../db/database.js'
+import { DomainError, messageOf, systemCode } from '../errors.js'
+import type { Appender } from '../ledger/appender.js'
+import { record } from '../ledger/record.js'
+import type { Principal } from '../principal.js'
+import { readKeyFile, type Installation } from './installation.js'
+import { actorOf } from './reveal.js'
+
+export interface Backup {
+  /** The copy, with its full name. */
+  readonly file: string
+  readonly keyIds: readonly string[]
+  /** The entry of the operator's log that records it. */
+  readonly seq: number
+}
+
+/**
+ * Copies the key file (0600), and puts on record that it was.
+ * @param destination a new file, or a folder to make one in; nothing is ever overwritten
+ * @throws DomainError KEY_FILE_MISSING, KEY_FILE_FOREIGN, OUTPUT_EXISTS, KEY_BACKUP_FAILED
+ */
+export async function backUpKeyFile(
+  { database, appender, installation }: { database: Database; appender: Appender; installation: Installation },
+  by: Principal,
+  { keyFile, destination }: { keyFile: string; destination: string },
+): Promise<Backup> {
+  const content = await readFile(keyFile)
+  const present = readKeyFile(keyFile)
+  if (present?.id !== installation.id) {
+    throw new DomainError('KEY_FILE_FOREIGN', `the key file ${keyFile} is not that of installation ${installation.id}`)
+  }
+  const file = (await isFolder(destination))
+    ? join(destination, `countersign-${installation.id.slice(0, 8)}-${basename(keyFile)}`)
+    : destination
+  await writeNew(file, content)
+  const keyIds = present.keys.map(({ id }) => id)
+  const event = { type: 'key-file.backed-up', actor: actorOf(by), data: { installation: present.id, keys: keyIds } }
+  const { seq, at } = await record(appender, by, event)
+  await database.keyring.updateTable('installation').set({ backed_up_key_ids: keyIds, backed_up_at: at }).execute()
+  return { file, keyIds, seq }
+}
+
+/** @returns the ids of keys that are in no backup yet, and when the last one was made */
+export async function keysNotBackedUp(database: Database): Promise<{ keyIds: string[]; lastAt: string | undefined }> {
+  const row = await database.operator
+    .selectFrom('installation')
+    .select(['key_ids', 'backed_up_key_ids', 'backed_up_at'])
+    .executeTakeFirst()
+  const done = new Set(row?.backed_up_key_ids)
+  return { keyIds: (row?.key_ids ?? []).filter((id) => !done.has(id)), lastAt: row?.backed_up_at ?? undefined }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory()
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false
+    throw failed(path, error)
+  }
+}
+
+async function writeNew(path: string, content: Buffer): Promise<void> {
+  try {
+    const file = await open(path, 'wx', 0o600)
+    try {
+      await file.writeFile(content)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    if (!(await readFile(path)).equals(content)) throw new Error('what was written reads differently')
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') {
+      throw new DomainError('OUTPUT_EXISTS', `${path} is there already and is not overwritten: name another file`)
+    }
+    throw failed(path, error)
+  }
+}
+
+function failed(path: string, error: unknown): DomainError {
+  return new DomainError('KEY_BACKUP_FAILED', `the key file could not be copied to ${path}: ${messageOf(error)}`)
+}
