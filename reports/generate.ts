@@ -13,7 +13,7 @@ import type { AuditTrailParameters } from './audit-trail.js'
 import { digestFile } from './output.js'
 import type { RecordedFile, RecordedReport, ReportFormat, ReportGenerated } from './recorded.js'
 import { REPORT_GENERATED, findByDigest, findReport, headOf, waitFor } from './recorded.js'
-import type { RenderedAuditTrail } from './render.js'
+import type { OnProgress, RenderedAuditTrail } from './render.js'
 import { renderAuditTrail, rendererVersion } from './render.js'
 import type { AuditTrailRequest } from './request.js'
 import { checkRequest } from './request.js'
@@ -53,7 +53,7 @@ export async function generateAuditTrail(
   deps: ReportDeps,
   by: Principal,
   request: AuditTrailRequest,
-  onRows?: (rows: number) => void,
+  onProgress?: OnProgress,
 ): Promise<RecordedReport> {
   const { formats, ...scope } = checkRequest(request)
   return turns.run(async () => {
@@ -70,7 +70,7 @@ export async function generateAuditTrail(
     }
     await deps.files.prepare(tenant)
     const out = pathsOf(deps, parameters, formats)
-    const rendered = await render(deps, parameters, out, onRows)
+    const rendered = await render(deps, parameters, out, onProgress)
     const data: ReportGenerated = {
       id: parameters.id,
       kind: 'audit-trail',
@@ -101,7 +101,7 @@ export interface ReportDownload {
 /**
  * Gets one file of a report ready for handing out, made again where it is gone or no longer what it was, and records that it is
  * handed out, before it is.
- * @throws DomainError REPORT_NOT_FOUND, REPORT_NOT_REPRODUCIBLE, REPORTS_BUSY, INDEX_BEHIND, and those of `Appender.submit`
+ * @throws DomainError REPORT_UNKNOWN, REPORT_NOT_REPRODUCIBLE, REPORTS_BUSY, INDEX_BEHIND, and those of `Appender.submit`
  */
 export async function downloadReport(
   deps: ReportDeps,
@@ -112,7 +112,7 @@ export async function downloadReport(
   const { tenant } = by
   const report = await findReport(deps.database, tenant, id, deps.waitMs ?? WAIT_MS)
   const file = report.files.find((file) => file.format === format)
-  if (!file) throw new DomainError('REPORT_NOT_FOUND', `the report ${id} was not made as ${format}`)
+  if (!file) throw new DomainError('REPORT_UNKNOWN', `the report ${id} was not made as ${format}`)
   const path = deps.files.path(tenant, id, EXTENSIONS[format])
   if ((await digestFile(path))?.sha256 !== file.sha256) await turns.run(() => makeAgain(deps, report))
   await record(deps.appender, by, 'report.downloaded', id, { id, format, sha256: file.sha256 })
@@ -195,9 +195,9 @@ function render(
   { database, fonts = [] }: ReportDeps,
   parameters: AuditTrailParameters,
   out: Paths,
-  onRows?: (rows: number) => void,
+  onProgress?: OnProgress,
 ): Promise<RenderedAuditTrail> {
-  const options = onRows ? { fonts, onRows } : { fonts }
+  const options = onProgress ? { fonts, onProgress } : { fonts }
   return renderAuditTrail(parameters, () => auditTrailRows(database, parameters), out, options)
 }
 

@@ -30,7 +30,9 @@ export interface PdfResult extends WrittenFile {
   pages: number
 }
 
-export type FromPdfWorker = { taken: number } | { done: PdfResult } | { failed: { message: string; code?: string } }
+/** `drawn` is the share of the pages, from 0 to 1. */
+export type FromPdfWorker =
+  { taken: number } | { drawn: number } | { done: PdfResult } | { failed: { message: string; code?: string } }
 
 // Layout is synchronous and takes seconds for a long report, so it has a thread of its own.
 if (parentPort) run(parentPort, workerData as PdfWorkerInput)
@@ -53,7 +55,7 @@ function run(port: NonNullable<typeof parentPort>, { parameters, path, fonts, li
       send({ taken: message.rows.length })
       return
     }
-    const done = await write(path, parameters, message.summary, rows, clock, typefaces)
+    const done = await write(path, parameters, message.summary, rows, clock, typefaces, (drawn) => send({ drawn }))
     send({ done })
     port.close()
   }
@@ -73,6 +75,7 @@ async function write(
   rows: readonly SetRow[],
   clock: ZoneClock,
   typefaces: Typefaces,
+  onDrawn: (share: number) => void,
 ): Promise<PdfResult> {
   const shortened = rows.filter(({ dataLeftOut }) => dataLeftOut > 0).length
   let pages = 0
@@ -89,6 +92,12 @@ async function write(
   )
   const [face] = typefaces.faces
   if (face) speedUpPlainRuns(face.path)
+  let told = 0
+  pdfmake.setProgressCallback((share) => {
+    if (share < told + 0.05) return
+    told = share
+    onDrawn(share)
+  })
   const created = new Date(parameters.asOf)
   const document = pdfmake.createPdf({
     content: [

@@ -26,7 +26,7 @@ export interface PdfRun {
   /** Hands over one row; those past the limit are dropped. Waits while the worker is behind. */
   add(row: AuditTrailRow): Promise<void>
   /** Lays everything out and writes the file. */
-  finish(summary: AuditTrailSummary): Promise<PdfResult>
+  finish(summary: AuditTrailSummary, onDrawn?: (share: number) => void): Promise<PdfResult>
   /** Stops the thread; safe after `finish`. */
   abort(): Promise<void>
 }
@@ -51,9 +51,11 @@ export function startPdf(
   const state = { added: 0, underway: 0 }
   let chunk: AuditTrailRow[] = []
   let wake: (() => void) | undefined
+  let drawn: ((share: number) => void) | undefined
   const result = new Promise<PdfResult>((resolve, reject) => {
     worker.on('message', (message: FromPdfWorker) => {
       if ('taken' in message) state.underway -= 1
+      else if ('drawn' in message) drawn?.(message.drawn)
       else if ('done' in message) resolve(message.done)
       else reject(failure(message.failed))
       wake?.()
@@ -82,8 +84,10 @@ export function startPdf(
       chunk.push(row)
       if (chunk.length >= CHUNK_ROWS) await flush()
     },
-    async finish(summary) {
+    async finish(summary, onDrawn) {
       await flush()
+      drawn = onDrawn
+      drawn?.(0)
       send({ summary })
       return await result
     },

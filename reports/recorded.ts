@@ -41,7 +41,7 @@ export interface RecordedReport extends ReportGenerated {
   generatedBy: string
 }
 
-/** @throws DomainError REPORT_NOT_FOUND */
+/** @throws DomainError REPORT_UNKNOWN */
 export async function findReport(
   database: Database,
   tenant: string,
@@ -54,7 +54,7 @@ export async function findReport(
     await waitFor(database, tenant, REPORTS, await headOf(database, tenant), waitMs)
     ;[report] = await find()
   }
-  if (!report) throw new DomainError('REPORT_NOT_FOUND', `there is no report ${id}`)
+  if (!report) throw new DomainError('REPORT_UNKNOWN', `there is no report ${id}`)
   return report
 }
 

@@ -25,13 +25,15 @@ export interface AuditTrailFiles {
   manifest: string
 }
 
+/** Told the rows read so far, every thousand of them, and then the share of the pages that is drawn, from 0 to 1. */
+export type OnProgress = (progress: { stage: 'rows'; rows: number } | { stage: 'pages'; share: number }) => void
+
 export interface RenderOptions {
   /** More font files, `path` or `path.ttc#Name`, for characters that the built-in ones lack. */
   fonts?: readonly string[]
   /** Lower limits of the PDF than the usual ones. */
   limits?: PdfLimits
-  /** Told the rows written so far, every thousand of them. */
-  onRows?: (rows: number) => void
+  onProgress?: OnProgress
 }
 
 export interface RenderedAuditTrail {
@@ -62,7 +64,7 @@ export async function renderAuditTrail(
   parameters: AuditTrailParameters,
   rows: () => AsyncIterable<AuditTrailRow>,
   out: AuditTrailFiles,
-  { fonts = [], limits, onRows }: RenderOptions = {},
+  { fonts = [], limits, onProgress }: RenderOptions = {},
 ): Promise<RenderedAuditTrail> {
   const clock = zoneClock(parameters.timeZone)
   const counts = startSummary()
@@ -71,14 +73,14 @@ export async function renderAuditTrail(
   try {
     const counted = passing(rows(), async (row) => {
       countRow(counts, row, parameters, clock)
-      if (onRows && counts.rows % 1_000 === 0) onRows(counts.rows)
+      if (counts.rows % 1_000 === 0) onProgress?.({ stage: 'rows', rows: counts.rows })
       await pdf?.add(row)
     })
     let csvFile: WrittenFile | undefined
     if (out.csv === undefined) await drain(counted)
     else csvFile = await writeWhole(out.csv, csv(counted, parameters.by, clock, csvCounts))
     const summary = summaryOf(counts, parameters, clock)
-    const pdfFile = await pdf?.finish(summary)
+    const pdfFile = await pdf?.finish(summary, (share) => onProgress?.({ stage: 'pages', share }))
     const files: ManifestFile[] = []
     if (csvFile && out.csv !== undefined) {
       files.push({ name: basename(out.csv), format: 'csv', ...csvFile, ...csvCounts })

@@ -229,7 +229,7 @@ test('a report shows nothing of other tenants', async () => {
   await report(appender, one, [{ type: 'secret.kept', actor: { id: 'user:one' } }])
   const made = await generateAuditTrail(deps, auditor(two), { filter: { actor: 'user:one' } })
   expect(made.rows).toBe(0)
-  await expect(downloadReport(deps, auditor(one), made.id, 'csv')).rejects.toMatchObject({ code: 'REPORT_NOT_FOUND' })
+  await expect(downloadReport(deps, auditor(one), made.id, 'csv')).rejects.toMatchObject({ code: 'REPORT_UNKNOWN' })
   expect(await listReports(database.db, one)).toEqual([])
 })
 
@@ -316,7 +316,7 @@ test('what a source reports under the name of a report is no report', async () =
   }
   await report(appender, tenant, [{ type: 'report.generated', data }])
   await expect(downloadReport({ ...deps, waitMs: 2_000 }, auditor(tenant), 'forged', 'csv')).rejects.toMatchObject({
-    code: 'REPORT_NOT_FOUND',
+    code: 'REPORT_UNKNOWN',
   })
   expect(await listReports(database.db, tenant)).toEqual([])
 })

@@ -245,6 +245,15 @@ test('each file may be left out', async () => {
   expect([csv, pdf, summary.rows]).toEqual([undefined, undefined, 5])
 })
 
+test('progress is told while rows are read and while pages are drawn', async () => {
+  const told: string[] = []
+  const onProgress: NonNullable<RenderOptions['onProgress']> = (progress) =>
+    told.push(progress.stage === 'rows' ? `rows ${progress.rows}` : `pages ${progress.share > 0 ? 'more' : 'none'}`)
+  await render(many(2_000), {}, { limits: { rows: 200, lines: 250_000 }, onProgress })
+  expect(told.slice(0, 4)).toEqual(['rows 1000', 'rows 2000', 'pages none', 'pages more'])
+  expect(told.length).toBeGreaterThan(10)
+})
+
 function sorted(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(sorted)
   if (value === null || typeof value !== 'object') return value
