@@ -85,7 +85,12 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     follower.start()
     const { address, port } = app.server.address() as AddressInfo
     const host = address.includes(':') ? `[${address}]` : address
-    return { url: `http://${host}:${port}`, server, close: () => drained(app, stop, config.shutdownTimeoutMs) }
+    let closing: Promise<void> | undefined
+    return {
+      url: `http://${host}:${port}`,
+      server,
+      close: () => (closing ??= drained(app, stop, config.shutdownTimeoutMs)),
+    }
   } catch (error) {
     await stop()
     throw error

@@ -1,6 +1,7 @@
 import fastifyHelmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import Fastify, { LogController, type FastifyBaseLogger, type FastifyError, type FastifyInstance } from 'fastify'
+import Fastify, { LogController } from 'fastify'
+import type { FastifyBaseLogger, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Authenticator } from '../auth/queries.js'
 import type { Config } from '../config.js'
@@ -72,6 +73,7 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
     genReqId: () => `${run}-${(requests++).toString(36)}`,
     logController: new LogController({ disableRequestLogging: true }),
     clientErrorHandler: answerBrokenRequest,
+    frameworkErrors: (error, request, reply) => void answerError(error, request, reply),
     http: {
       maxHeaderSize: settings.headerLimitBytes,
       headersTimeout: Math.min(requestTimeoutMs, 15_000),
@@ -93,7 +95,7 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
     done(null, parseStrict(body as Buffer))
   })
-  answerErrors(app)
+  app.setErrorHandler(answerError)
 
   const secure = settings.publicUrl?.startsWith('https:') ?? false
   await app.register(fastifyHelmet, {
@@ -135,25 +137,27 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
   return { app, routes }
 }
 
-function answerErrors(app: App): void {
-  app.setErrorHandler(async (error: FastifyError | DomainError | Error, request, reply) => {
-    const known = toDomainError(error, request)
-    if (!known) {
-      request.log.error({ err: error, route: request.route }, 'a request failed')
-      return sendProblem(request, reply, internalProblem())
-    }
-    const problem = problemOf(known)
-    if (problem.status >= 500)
-      request.log.warn({ err: error, code: known.code, route: request.route }, 'a request failed')
-    else request.log.debug({ code: known.code, route: request.route }, 'a request was refused')
-    return sendProblem(request, reply, problem, known.retryAfterS)
-  })
-
-  function toDomainError(error: unknown, request: Parameters<typeof fromFastify>[1]): DomainError | undefined {
-    if (error instanceof DomainError) return error
-    const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
-    const translated = fromFastify(code, request)
-    if (translated) return translated
-    return isOutage(error) ? storeUnavailable() : undefined
+/** Turns whatever went wrong into a problem document. */
+async function answerError(
+  error: FastifyError | DomainError | Error,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  const known = toDomainError(error, request)
+  if (!known) {
+    request.log.error({ err: error, route: request.route }, 'a request failed')
+    await sendProblem(request, reply, internalProblem())
+    return
   }
+  const problem = problemOf(known)
+  const told = { code: known.code, route: request.route }
+  if (problem.status >= 500) request.log.warn({ ...told, err: error }, 'a request failed')
+  else request.log.debug(told, 'a request was refused')
+  await sendProblem(request, reply, problem, known.retryAfterS)
+}
+
+function toDomainError(error: FastifyError | DomainError | Error, request: FastifyRequest): DomainError | undefined {
+  if (error instanceof DomainError) return error
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  return fromFastify(code, request) ?? (isOutage(error) ? storeUnavailable() : undefined)
 }
