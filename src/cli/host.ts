@@ -1,5 +1,5 @@
 import { readConfig, type Config } from '../config.js'
-import { type Database } from '../db/database.js'
+import type { Database } from '../db/database.js'
 import { pendingMigrations } from '../db/migrate.js'
 import { provideDatabase, type ProvidedDatabase } from '../embedded/home.js'
 import { DomainError, messageOf, systemCode } from '../errors.js'

@@ -58,6 +58,7 @@ const BATCH_SIZE = 500
 const BATCH_BYTES = 4 * 1024 * 1024
 const REFUSALS_LISTED = 1000
 const MOST_WAITS = 20
+const MOST_LEAD_MS = 2000
 
 /**
  * Imports what is new in a source, in its order and in batches. Each batch moves the source's position in the transaction
@@ -106,6 +107,8 @@ class ImportRun {
   #firstSeq: number | undefined
   #lastSeq: number | undefined
   #complete = false
+  /** Batches in a row that another run was faster with. */
+  #losses = 0
 
   constructor(source: Source, deps: ImportDeps, options: ImportOptions) {
     this.#source = source
@@ -177,6 +180,9 @@ class ImportRun {
 
   /** Drops from the batch what another run has imported. Returns the position to read on to, where that lies beyond it. */
   async #catchUp(batch: SourceItem[]): Promise<string | undefined> {
+    // Sealing is most of the work and was in vain: the faster one is given a lead, and taken over from if it stops.
+    this.#losses += 1
+    await sleep(Math.min(MOST_LEAD_MS, 25 * 2 ** this.#losses))
     const moved = await this.#deps.position(this.#source.name)
     if (moved === this.#after) return undefined
     const reached = batch.findIndex(({ position }) => position === moved)
@@ -227,6 +233,7 @@ class ImportRun {
         const events = withEvents.map(({ event }) => event)
         const { entries } = await this.#deps.ingest(events, position)
         this.#after = now
+        this.#losses = 0
         this.#imported += withEvents.length
         this.#firstSeq ??= entries[0]?.seq
         this.#lastSeq = entries.at(-1)?.seq ?? this.#lastSeq

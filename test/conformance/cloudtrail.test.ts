@@ -3,12 +3,18 @@ import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { checkEvent, type Json } from '../../src/ledger/event.js'
 import { cloudtrailEvent } from '../../src/sources/cloudtrail.js'
+import { cloudtrailSource } from '../../src/sources/cloudtrail-file.js'
+import { importSource } from '../../src/sources/import.js'
+import type { Source } from '../../src/sources/source.js'
 import { personalTexts, recordOf } from '../support/cloudtrail.js'
+import { testDatabase } from '../support/database.js'
+import { ImportStores } from '../support/import-store.js'
 import { root } from '../support/root.js'
 import { inClear } from '../support/source.js'
 
 /** 1,900 real records of a test account under simulated attack (invictus-ir/Sigma-AWS, MIT). */
-const records = readFileSync(join(dirname(root), 'shared/data/cloudtrail.ndjson'), 'utf8')
+const path = join(dirname(root), 'shared/data/cloudtrail.ndjson')
+const records = readFileSync(path, 'utf8')
   .trimEnd()
   .split('\n')
   .map((line) => JSON.parse(line) as { [name: string]: Json })
@@ -52,6 +58,28 @@ test('every resource is a target, also where there are 2 or 10', () => {
     return resources.length > 1
   })
   expect(several).toHaveLength(14)
+})
+
+test('all of them import, once, and no leaf holds what was sealed', async () => {
+  const stores = new ImportStores(await testDatabase())
+  try {
+    const store = await stores.open()
+    const open = async (): Promise<Source> => cloudtrailSource({ path, fingerprintKey: Buffer.alloc(32, 1) })
+    const both = await Promise.all([importSource(await open(), store), importSource(await open(), store)])
+    expect(both.map(({ refused, complete }) => [refused, complete])).toEqual([
+      [[], true],
+      [[], true],
+    ])
+    expect(await store.ids()).toEqual(records.map((record) => record['eventID']))
+    const leaves = (await store.leaves()).map((leaf) => leaf.toString())
+    const everybody = new Set(records.flatMap(personalTexts))
+    const shown = leaves.flatMap((leaf, index) =>
+      [...everybody].filter((text) => leaf.includes(text) && !isRoleTarget(text, index)),
+    )
+    expect(shown).toEqual([])
+  } finally {
+    await stores.close()
+  }
 })
 
 test('outcomes are those of the error codes', () => {

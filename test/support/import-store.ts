@@ -13,6 +13,8 @@ export interface ImportStore extends ImportDeps {
   readonly tenant: string
   /** Runs once before the next batch is appended: what somebody else does in between. */
   before: (() => Promise<unknown>) | undefined
+  /** Everything in the log but its opening entry, in order. */
+  leaves: () => Promise<Buffer[]>
   /** The callers' ids of everything in the log, in its order. */
   ids: () => Promise<(string | undefined)[]>
   positions: () => Promise<Map<string, string>>
@@ -55,12 +57,13 @@ export class ImportStores {
         await before?.()
         return into.ingest(events, position)
       },
-      async ids() {
+      async leaves() {
         const rows = await query<{ leaf: Buffer }>(
           'select leaf from entries where tenant = $1 and seq > 0 order by seq',
         )
-        return rows.map(({ leaf }) => readLeaf(leaf).event.id)
+        return rows.map(({ leaf }) => leaf)
       },
+      ids: async () => (await store.leaves()).map((leaf) => readLeaf(leaf).event.id),
       async positions() {
         const rows = await query<{ source: string; position: string }>(
           'select source, position from source_positions where tenant = $1',
