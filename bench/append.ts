@@ -249,7 +249,7 @@ async function chainedSender(store: Store): Promise<Sender> {
           now,
         )
       })
-      const { rows: answer } = await client.query<{ moved: number[] }>(batch.statement())
+      const { rows: answer } = await client.query<{ moved: number[] }>(batch.statement({ notify: true }))
       if (answer[0]?.moved.length !== TENANTS) throw new Error('a head did not move')
       spare.push(batch)
     },

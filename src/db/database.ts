@@ -58,8 +58,10 @@ export function openDatabase(options: DatabaseOptions): Database {
   })
   const newPool = (role: LoginRole, max: number): pg.Pool => {
     const pool = new pg.Pool({ ...settings(role), max })
-    // A connection that dies while idle is replaced on the next use; without a listener it would end the process.
+    // A connection that dies is met by its next query, or replaced where it was idle; without listeners, the pool's for
+    // idle ones and its own for one between two queries of a transaction, it would end the process.
     pool.on('error', () => undefined)
+    pool.on('connect', (client) => client.on('error', () => undefined))
     return pool
   }
   const pools: pg.Pool[] = []
@@ -106,13 +108,23 @@ function preparing(pool: pg.Pool): PostgresPool {
 
 const NAMED = /^\/\* ([a-z_]+) \*\//
 
-/** Runs `work` in a transaction that row-level security binds to `tenant`. */
-export async function inTenant<T>(db: Db, tenant: string, work: (tx: Tx) => Promise<T>): Promise<T> {
+/**
+ * Runs `work` in a transaction that row-level security binds to `tenant`.
+ * @param options.snapshot all statements see the database as the first one does
+ */
+export async function inTenant<T>(
+  db: Db,
+  tenant: string,
+  work: (tx: Tx) => Promise<T>,
+  { snapshot = false }: { readonly snapshot?: boolean } = {},
+): Promise<T> {
   if (!TENANT.test(tenant)) throw new RangeError(`${JSON.stringify(tenant)} cannot name a tenant`)
   return db.connection().execute(async (connection) => {
     // Both in one round trip; the grammar of tenants leaves nothing to escape.
     await connection.executeQuery(
-      CompiledQuery.raw(`begin; select set_config('countersign.tenant', '${tenant}', true)`),
+      CompiledQuery.raw(
+        `begin${snapshot ? ' isolation level repeatable read' : ''}; select set_config('countersign.tenant', '${tenant}', true)`,
+      ),
     )
     try {
       const result = await work(connection)

@@ -2,7 +2,7 @@ import { CompiledQuery } from 'kysely'
 import type { Database, Tx } from '../db/database.js'
 import type { Envelope } from '../ledger/envelope.js'
 import type { LeafEvent } from '../ledger/event.js'
-import { instantMs } from '../ledger/rfc3339.js'
+import { instantUs } from '../ledger/rfc3339.js'
 import { Follower, type Consumer } from '../ledger/subscribe.js'
 import { ENTRY_INDEX, type Slice } from '../ledger/subscriptions.js'
 import { BinaryArray, elementTypes, timestamptz, wideTimestamptz } from '../ledger/wire.js'
@@ -53,8 +53,7 @@ async function dropIndex(database: Database, tenant: string): Promise<void> {
  * tenth of what `on conflict` costs on every row.
  */
 async function clear(tx: Tx, slices: readonly Slice[]): Promise<void> {
-  const standing = `
-    select m.tenant, m.seq from unnest($1::text[], $2::int8[]) as m(tenant, seq)
+  const standing = `/* index_standing */    select m.tenant, m.seq from unnest($1::text[], $2::int8[]) as m(tenant, seq)
     where exists (select from entry_index i where i.tenant = m.tenant and i.seq >= m.seq)`
   const values = [slices.map(({ tenant }) => tenant), slices.map(({ entries }) => entries[0]?.seq)]
   const { rows } = await tx.executeQuery<{ tenant: string; seq: number }>(CompiledQuery.raw(standing, values))
@@ -98,7 +97,7 @@ class IndexRows {
       to.seq.int8(seq)
       to.recordedAt.int8(timestamptz(Date.parse(entry.at)))
       if (event.occurredAt === undefined) to.occurredAt.null()
-      else to.occurredAt.int8(wideTimestamptz(instantMs(event.occurredAt), microsecondsOf(event.occurredAt)))
+      else to.occurredAt.int8(wideTimestamptz(instantUs(event.occurredAt)))
       to.type.text(event.type)
       textOrNull(to.actor, event.actor?.id)
       textOrNull(to.outcome, event.outcome)
@@ -120,44 +119,24 @@ class IndexRows {
   }
 }
 
-const INSERT_ENTRIES = `
-  insert into entry_index (tenant, seq, recorded_at, occurred_at, type, actor, outcome, stream, source)
+const INSERT_ENTRIES = `/* index_entries */  insert into entry_index (tenant, seq, recorded_at, occurred_at, type, actor, outcome, stream, source)
   select * from unnest($1::text[], $2::int8[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
                        $8::text[], $9::text[])`
 
-const INSERT_REFS = `
-  insert into entry_refs (tenant, reference, role, seq)
+const INSERT_REFS = `/* index_refs */  insert into entry_refs (tenant, reference, role, seq)
   select * from unnest($1::text[], $2::text[], $3::text[], $4::int8[])`
 
 type Role = 'actor' | 'target' | 'subject'
 
-/**
- * Whom and what an entry is found by. Subjects are all persons that it concerns, whether they act in it, are acted on,
- * or have personal data sealed in it.
- */
-export function referencesOf(event: LeafEvent): [role: Role, reference: string][] {
-  const found: [Role, string][] = []
+/** Whom and what an entry is found by. Subjects are those who have personal data sealed in it. */
+function referencesOf(event: LeafEvent): [role: Role, reference: string][] {
   const targets = new Set(event.targets?.map((target) => target.id))
   const subjects = new Set(event.sealed?.map((group) => group.subject))
-  if (event.actor) {
-    found.push(['actor', event.actor.id])
-    if (isPerson(event.actor.id)) subjects.add(event.actor.id)
-  }
-  for (const target of targets) {
-    found.push(['target', target])
-    if (isPerson(target)) subjects.add(target)
-  }
-  for (const subject of subjects) found.push(['subject', subject])
-  return found
-}
-
-const isPerson = (id: string): boolean => id.startsWith('person:')
-
-/** The fourth to sixth digit of a time's fraction of a second, which milliseconds leave out. */
-function microsecondsOf(time: string): number {
-  if (time[19] !== '.') return 0
-  const digits = /^\d+/.exec(time.slice(20))?.[0] ?? ''
-  return Number(digits.padEnd(6, '0').slice(3, 6))
+  return [
+    ...(event.actor ? ([['actor', event.actor.id]] as [Role, string][]) : []),
+    ...[...targets].map((id): [Role, string] => ['target', id]),
+    ...[...subjects].map((id): [Role, string] => ['subject', id]),
+  ]
 }
 
 function textOrNull(column: BinaryArray, value: string | undefined): void {

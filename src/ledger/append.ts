@@ -7,6 +7,7 @@ import { KeyEpochMoved, StreamVersionConflict, tenantUnknown } from './errors.js
 import { readLeaf } from './entry.js'
 import type { LeafEvent } from './event.js'
 import { prepare } from './prepare.js'
+import { wake } from './wake.js'
 
 export interface AppendTarget {
   readonly by: Principal
@@ -24,7 +25,7 @@ export interface Appended extends Placed {
 
 /**
  * The first door: appends `events` to one stream inside the caller's transaction, which `inTenant` bound to the tenant.
- * The tenant's head stays locked until the transaction ends.
+ * The tenant's head stays locked until the transaction ends; `wake` tells followers afterwards, or they find out by polling.
  * @throws StreamVersionConflict when the stream has moved on; abandon the transaction and start over
  * @throws KeyEpochMoved when keys changed since the groups were sealed; the same
  */
@@ -92,7 +93,7 @@ async function tryAppendAt(tx: Tx, head: Head, addition: Addition, nowMs: number
   const batch = spareBatches.pop() ?? new Batch()
   batch.reset()
   const [placed] = batch.extend(head, [addition], nowMs)
-  const { text, values } = batch.statement()
+  const { text, values } = batch.statement({ notify: false })
   const { rows } = await tx.executeQuery<{ moved: number[] }>(CompiledQuery.raw(text, values))
   spareBatches.push(batch)
   return rows[0]?.moved.length === 1 ? placed : undefined
@@ -129,12 +130,12 @@ export async function command<S>(
 ): Promise<S> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await inTenant(db, by.tenant, async (tx) => {
+      const { state, grew } = await inTenant(db, by.tenant, async (tx) => {
         const head = await lockHead(tx, by.tenant)
         const { version, nowMs } = await streamVersion(tx, by.tenant, stream)
         const state: S = await foldStream(tx, by.tenant, stream, fold)
         const events = decide(state, nowMs)
-        if (events.length === 0) return state
+        if (events.length === 0) return { state, grew: false }
         const addition = {
           by: by.id,
           via: by.via,
@@ -143,8 +144,11 @@ export async function command<S>(
         }
         const placed = await appendAt(tx, head, addition, nowMs)
         await alsoWrite?.(tx, placed)
-        return events.reduce<S>((next, event, index) => fold.evolve(next, event, placed.seq + index), state)
+        const next = events.reduce<S>((next, event, index) => fold.evolve(next, event, placed.seq + index), state)
+        return { state: next, grew: true }
       })
+      if (grew) wake(db, by.tenant)
+      return state
     } catch (error) {
       if (!isTransient(error) || attempt === ATTEMPTS) throw error
     }

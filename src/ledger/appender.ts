@@ -341,7 +341,7 @@ export class Appender {
     const { entries } = batch
     this.flights++
     this.flyingEvents += entries
-    const { name, text, values } = batch.statement()
+    const { name, text, values } = batch.statement({ notify: true })
     void link
       .query<{ moved: number[] }>({ name, text, values })
       .then(
@@ -439,7 +439,7 @@ export class Appender {
         const { calls } = lane.take({ events: MAX_BATCH_EVENTS, bytes: MAX_BATCH_BYTES, empty: true })
         if (lane.head && calls.length > 0) {
           parcel = this.chain(batch, lane, lane.head, calls)
-          await client.query(batch.statement())
+          await client.query(batch.statement({ notify: true }))
         }
         await client.query('commit')
       })

@@ -169,11 +169,14 @@ export class Batch {
     return placed
   }
 
-  /** The statement for what this batch holds, and its parameters: views, valid until the next `reset`. */
-  statement(): { name: string; text: string; values: Buffer[] } {
+  /**
+   * The statement for what this batch holds, and its parameters: views, valid until the next `reset`.
+   * @param options.notify tells followers; commits that do wait for each other in the whole database
+   */
+  statement({ notify }: { readonly notify: boolean }): { name: string; text: string; values: Buffer[] } {
     const sections = optionalSections.filter((section) => this.optional.includes(section))
     const tables = [this.heads, this.rows, ...sections.map((section) => this[section])]
-    const { name, text } = appendStatement(sections)
+    const { name, text } = appendStatement(sections, notify)
     return {
       name,
       text,
@@ -298,8 +301,13 @@ const sectionInserts: Record<Section, (unnest: string) => string> = {
     set position = excluded.position, seq = excluded.seq, moved_at = now()`,
 }
 
-/** The channel on which every batch names the tenants it touched, or `*` where they are too many to name. */
+/** The channel on which every batch of the appender, and `wake` for commands, names the tenants it touched, or `*` where they are too many to name. */
 export const ENTRIES_CHANNEL = 'countersign_entries'
+/** PostgreSQL's limit is 8000. */
+export const MAX_PAYLOAD_BYTES = 7_900
+
+const NOTIFY = `, pg_notify('${ENTRIES_CHANNEL}',
+    case when sum(octet_length(tenant) + 1) < ${MAX_PAYLOAD_BYTES} then string_agg(tenant, ' ') else '*' end)`
 
 const statements = new Map<string, { name: string; text: string }>()
 
@@ -320,8 +328,8 @@ const conflicting = (unnest: string) => `, conflicting as materialized (
  * moves them and inserts what belongs to them; says which it moved, by their number in the batch, from 1. Whoever it
  * does not name wrote nothing.
  */
-function appendStatement(sections: readonly Section[]): { name: string; text: string } {
-  const name = ['append', ...sections].join('_')
+function appendStatement(sections: readonly Section[], notify: boolean): { name: string; text: string } {
+  const name = ['append', ...sections, ...(notify ? ['notify'] : [])].join('_')
   const known = statements.get(name)
   if (known) return known
   let parameter = 10
@@ -359,8 +367,7 @@ function appendStatement(sections: readonly Section[]): { name: string; text: st
     from unnest($7::int4[], $8::int8[], $9::bytea[], $10::bytea[]) as e(n, seq, leaf, chain_hash)
     join moved w using (n)
   )${inserts.join('')}
-  select array_agg(n) as moved, pg_notify('${ENTRIES_CHANNEL}',
-    case when sum(octet_length(tenant) + 1) < 7900 then string_agg(tenant, ' ') else '*' end)
+  select array_agg(n) as moved${notify ? NOTIFY : ''}
   from moved having count(*) > 0`
   const statement = { name, text }
   statements.set(name, statement)

@@ -44,6 +44,12 @@ export function instantMs(text: string): number {
   return at.getTime() - sign * offset * 60_000
 }
 
+/** The same in microseconds. */
+export function instantUs(text: string): bigint {
+  const fraction = text[19] === '.' ? (/^\d+/.exec(text.slice(20))?.[0] ?? '') : ''
+  return BigInt(instantMs(text)) * 1000n + BigInt(fraction.padEnd(6, '0').slice(3, 6))
+}
+
 function isOffset(text: string): boolean {
   return text.charCodeAt(text.length - 3) === 0x3a // the colon of ±hh:mm
 }

@@ -123,7 +123,7 @@ export class LeaseLost extends Error {
  * @throws LeaseLost when a cursor is no longer where, or whose, it was; roll back
  */
 export async function move(tx: Tx, { consumer, owner }: Lease, slices: readonly LeasedSlice[]): Promise<string[]> {
-  const text = `
+  const text = `/* move */
     update subscriptions s
     set next_seq = m.next_seq,
         owner = case when m.next_seq < h.next_seq then s.owner end,

@@ -120,7 +120,14 @@ export function timestamptz(ms: number): number {
   return (ms - EPOCH_2000_MS) * 1000
 }
 
-/** The same for any year. @param us microseconds, 0 to 999, on top of `ms` */
-export function wideTimestamptz(ms: number, us: number): bigint {
-  return BigInt(ms - EPOCH_2000_MS) * 1000n + BigInt(us)
+/** The same for any time. @param us microseconds since 1970 */
+export function wideTimestamptz(us: bigint): bigint {
+  return us - BigInt(EPOCH_2000_MS) * 1000n
+}
+
+/** A single timestamptz as a parameter. @param us microseconds since 1970 */
+export function timestamptzParameter(us: bigint): Buffer {
+  const parameter = Buffer.allocUnsafe(8)
+  parameter.writeBigInt64BE(wideTimestamptz(us))
+  return parameter
 }

@@ -86,7 +86,6 @@ test('an entry is found by all that it names', async () => {
   expect(refs.map(({ reference, role, seq }) => [reference, role, seq])).toEqual([
     ['person:01A', 'actor', 1],
     ['person:01A', 'subject', 1],
-    ['person:01B', 'subject', 1],
     ['person:01B', 'target', 1],
     ['person:01C', 'subject', 1],
     ['project:9', 'target', 1],
@@ -126,9 +125,9 @@ test('an index that is dropped and rebuilt holds the same rows', async () => {
   await new Follower(database.db, entryIndex()).catchUp(tenants)
   const before = await Promise.all(tenants.map(indexed))
   expect(before.map(({ entries, refs }) => [entries.length, refs.length])).toEqual([
-    [301, 900],
-    [301, 900],
-    [301, 900],
+    [301, 600],
+    [301, 600],
+    [301, 600],
   ])
 
   const { epoch } = await cursor('rebuilt-0')
