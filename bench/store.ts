@@ -87,7 +87,12 @@ export async function openStore(log: (line: string) => void): Promise<Store> {
   }
 }
 
-/** The n-th event, ready to be chained: what a caller's object costs is part of the measure. */
+/** Objects as a caller has them. A few, taken in turn: a large live heap would measure the garbage collector. */
+const objects = Array.from({ length: 1000 }, (_, n) => eventOf(n))
+
+/** The n-th event, ready to be chained: making it canonical is part of the measure, making it up is not. */
 export function preparedOf(n: number): PreparedEvent {
-  return prepare(eventOf(n), { by: principal(n) }, 0)
+  const event = objects[n % objects.length]
+  if (!event) throw new RangeError(`no event ${n}`)
+  return prepare(event, { by: principal(n) }, 0)
 }
