@@ -93,13 +93,6 @@ export const settings = {
     10_000_000,
     'events that may wait to be appended in one process; more get 503',
   ),
-  batchesInFlight: integer(
-    'COUNTERSIGN_BATCHES_IN_FLIGHT',
-    3,
-    1,
-    16,
-    'batches that are appended at once by one process',
-  ),
   appendTimeoutMs: integer(
     'COUNTERSIGN_APPEND_TIMEOUT_MS',
     15_000,
@@ -168,7 +161,6 @@ export function readConfig(env: Readonly<Record<string, string | undefined>> = p
     rateLimitPerMinute: get(settings.rateLimitPerMinute),
     anonymousRateLimitPerMinute: get(settings.anonymousRateLimitPerMinute),
     queueLimitEvents: get(settings.queueLimitEvents),
-    batchesInFlight: get(settings.batchesInFlight),
     appendTimeoutMs: get(settings.appendTimeoutMs),
     requestTimeoutMs: get(settings.requestTimeoutMs),
     waitLimitMs: get(settings.waitLimitMs),
