@@ -63,17 +63,12 @@ export async function* auditTrailRows(
   const client = await openSnapshot(database, tenant)
   try {
     await expectIndex(client, tenant, range.lastSeq + 1)
-    const { text, values } = pageStatement(parameters, range)
-    let after: [string, number] = ['-infinity', range.firstSeq - 1]
+    const { text, values } = statement(parameters, range)
+    await client.query(`declare report no scroll cursor for ${text}`, values)
     for (;;) {
-      const { rows } = await client.query<PageRow>(text, [
-        ...values,
-        ...(parameters.by === 'occurred' ? after : [after[1]]),
-      ])
+      const { rows } = await client.query<PageRow>(`fetch ${PAGE_ROWS} from report`)
       for (const row of rows) yield rowOf(row)
-      const last = rows.at(-1)
-      if (!last || rows.length < PAGE_ROWS) return
-      after = [last.occurred, last.seq]
+      if (rows.length < PAGE_ROWS) return
     }
   } finally {
     await client.end()
@@ -84,28 +79,23 @@ interface PageRow {
   seq: number
   leaf: Buffer
   chain_hash: Buffer
-  /** With the microseconds that a `Date` lacks. */
-  occurred: string
 }
 
-function pageStatement(parameters: AuditTrailParameters, range: NonNullable<AuditTrailParameters['range']>) {
+function statement(parameters: AuditTrailParameters, range: NonNullable<AuditTrailParameters['range']>) {
   const { tenant, by, from, to, filter } = parameters
-  const values: unknown[] = [tenant, range.lastSeq]
+  const values: unknown[] = [tenant, range.firstSeq, range.lastSeq]
   const parameter = (value: unknown) => `$${values.push(value)}`
-  const conditions = ['i.tenant = $1', 'i.seq <= $2', ...filterConditions(filter, parameter)]
+  const conditions = ['i.tenant = $1', 'i.seq between $2 and $3', ...filterConditions(filter, parameter)]
   if (by === 'occurred') {
-    conditions.push('i.occurred_at is not null', `i.seq >= ${parameter(range.firstSeq)}`)
+    conditions.push('i.occurred_at is not null')
     if (from !== undefined) conditions.push(`i.occurred_at >= ${parameter(from)}::timestamptz`)
     if (to !== undefined) conditions.push(`i.occurred_at < ${parameter(to)}::timestamptz`)
-    conditions.push(`(i.occurred_at, i.seq) > ($${values.length + 1}::timestamptz, $${values.length + 2}::int8)`)
-  } else {
-    conditions.push(`i.seq > $${values.length + 1}`)
   }
   const text = `
-    select i.seq, e.leaf, e.chain_hash, coalesce(i.occurred_at::text, '') as occurred
+    select i.seq, e.leaf, e.chain_hash
     from entry_index i join entries e on e.tenant = i.tenant and e.seq = i.seq
     where ${conditions.join(' and ')}
-    order by ${by === 'occurred' ? 'i.occurred_at, i.seq' : 'i.seq'} limit ${PAGE_ROWS}`
+    order by ${by === 'occurred' ? 'i.occurred_at, i.seq' : 'i.seq'}`
   return { text, values }
 }
 

@@ -62,15 +62,20 @@ export function frontPages(front: FrontMatter, clock: ZoneClock, typefaces: Type
   return [...titlePage(front, clock, typefaces), ...summaryPage(front, clock, typefaces)]
 }
 
-/** The period in words, in the clock's zone. */
+/** The period in words, in the clock's zone: `recorded from 2026-11-01 to before 2026-12-01`. */
 export function periodText({ from, to, by, asOf }: AuditTrailParameters, clock: ZoneClock): string {
   const at = (instant: string) =>
     clock
       .text(instantMs(instant))
       .replace(/ 00:00:00\.000$/, '')
       .replace(/\.000$/, '')
-  const end = to === undefined ? `to ${at(asOf)}` : `to before ${at(to)}`
-  return `${by} ${from === undefined ? 'from the beginning' : `from ${at(from)}`} ${end}`
+  if (by === 'recorded') {
+    const start = from === undefined ? 'the beginning' : at(from)
+    return `recorded from ${start} to ${to === undefined ? at(asOf) : `before ${at(to)}`}`
+  }
+  // What somebody claims may lie in the future: an open end is open.
+  if (from === undefined) return to === undefined ? 'occurred at any time' : `occurred before ${at(to)}`
+  return `occurred from ${at(from)} ${to === undefined ? 'on' : `to before ${at(to)}`}`
 }
 
 function titlePage(front: FrontMatter, clock: ZoneClock, typefaces: Typefaces): Content[] {
@@ -172,10 +177,10 @@ function cautions({ summary, listed, shortened }: FrontMatter, typefaces: Typefa
 function notes({ by, timeZone, range }: AuditTrailParameters): string[] {
   const time =
     by === 'recorded'
-      ? 'The period is one of recorded time, which the log sets itself and which never goes backwards.'
-      : 'The period is one of occurred time, which is the claim of whoever reported the entry; entries without such a claim are not listed.'
+      ? `The period is one of recorded time, which the log sets itself and which never goes backwards. Times are shown in ${timeZone}; a time that was claimed is shown as it was written.`
+      : `The period is one of occurred time, which whoever reported an entry claims; entries without it are not listed. Times are shown in ${timeZone}; the CSV also has claimed times as they were written.`
   return [
-    `${time} Times are shown in ${timeZone}; a time that was claimed is shown as it was written.`,
+    time,
     'Entries with a source are shown as reported: the log proves that they were reported so, not that they are true. The other entries record what this service did itself.',
     'People appear under pseudonyms. Personal data is sealed and not part of this report; it names whom the sealed groups are about.',
     'A character that no font of this report has, or that nobody could see, is printed as its code point, for example [U+200B].',

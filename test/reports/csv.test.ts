@@ -1,9 +1,12 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { AuditTrailRow } from '../../reports/audit-trail.js'
 import { CSV_COLUMNS, csv } from '../../reports/csv.js'
 import { zoneClock } from '../../reports/zone.js'
 import { auditTrailRow, rowsOf } from '../support/audit-trail.js'
+import { root } from '../support/root.js'
 
 const clock = zoneClock('Europe/Berlin')
 
@@ -56,6 +59,13 @@ test('only what a source reported is marked as reported', async () => {
   const { records } = await written([auditTrailRow(0), own])
   expect(column(records, 'reported')).toEqual(['true', 'false'])
   expect(column(records, 'source')).toEqual(['billing', ''])
+})
+
+test('the columns are documented in their order', async () => {
+  const page = await readFile(join(root, 'docs/reports.md'), 'utf8')
+  const [, section = ''] = page.split('## The CSV\n')
+  const listed = [...section.matchAll(/^\| `([a-z_]+)` +\|/gm)].map(([, name]) => name)
+  expect(listed).toEqual([...CSV_COLUMNS])
 })
 
 test('100,000 rows pass through with at most 500 in hand', async () => {

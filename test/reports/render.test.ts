@@ -6,8 +6,10 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { AuditTrailParameters, AuditTrailRow } from '../../reports/audit-trail.js'
+import { periodText } from '../../reports/pdf-front.js'
 import type { RenderOptions } from '../../reports/render.js'
 import { renderAuditTrail, rendererVersion } from '../../reports/render.js'
+import { zoneClock } from '../../reports/zone.js'
 import { auditTrailParameters, auditTrailRow, rowsOf } from '../support/audit-trail.js'
 import type { ReadPdf } from '../support/pdf.js'
 import { readPdf } from '../support/pdf.js'
@@ -108,6 +110,21 @@ test('the document has a title, a language, bookmarks and no structure it does n
   for (const mark of ['Audit trail', 'Summary', 'Entries']) expect(pdf.source).toContain(`/Title (${mark})`)
   // An empty structure tree would tell a screen reader that the pages are empty.
   expect(pdf.source).not.toContain('/Marked true')
+})
+
+test.each([
+  { by: 'recorded', more: {}, text: 'recorded from the beginning to 2026-11-20 11:00:00' },
+  {
+    by: 'recorded',
+    more: { from: '2026-11-01T00:00:00+01:00' },
+    text: 'recorded from 2026-11-01 to 2026-11-20 11:00:00',
+  },
+  { by: 'occurred', more: {}, text: 'occurred at any time' },
+  { by: 'occurred', more: { from: '2026-11-01T12:00:00.5Z' }, text: 'occurred from 2026-11-01 13:00:00.500 on' },
+  { by: 'occurred', more: { to: '2026-11-30T23:00:00Z' }, text: 'occurred before 2026-12-01' },
+] as const)('a period is told as "$text"', ({ by, more, text }) => {
+  const { from: _, to: __, ...open } = auditTrailParameters({ by })
+  expect(periodText({ ...open, ...more }, zoneClock('Europe/Berlin'))).toBe(text)
 })
 
 test('nothing, one entry', async () => {
