@@ -3,9 +3,11 @@ import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Authenticator } from './auth/queries.js'
+import { ReportFiles } from './blobs/files.js'
 import type { Config } from './config.js'
 import { DomainError, systemCode } from './errors.js'
 import { entryIndex } from './followers/entry-index.js'
+import { reportsIndex } from './followers/reports.js'
 import { Denials } from './http/denials.js'
 import { Metrics } from './http/metrics.js'
 import { buildServer, type App, type HttpServer } from './http/server.js'
@@ -14,6 +16,7 @@ import { openAsInstallation } from './keyring/set-up.js'
 import { Subjects } from './keyring/subjects.js'
 import { ensureTenant } from './keyring/tenants.js'
 import { Appender } from './ledger/appender.js'
+import { LiveFeed } from './ledger/live.js'
 import { EntriesListener } from './ledger/listen.js'
 import { Follower } from './ledger/subscribe.js'
 import { SYSTEM_TENANT } from './principal.js'
@@ -51,12 +54,17 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     onTrouble: trouble('appending met trouble'),
   })
   const listener = new EntriesListener(database, { onTrouble: trouble('listening for entries met trouble') })
-  const follower = new Follower(database, entryIndex(), { listener, onTrouble: trouble('the index met trouble') })
+  const followers = [entryIndex(), reportsIndex()].map(
+    (consumer) => new Follower(database, consumer, { listener, onTrouble: trouble(`${consumer.name} met trouble`) }),
+  )
+  const live = new LiveFeed(database, { listener, onTrouble: trouble('a live feed met trouble') })
   const denials = new Denials(appender, { onTrouble: trouble('a denial was not put on record') })
   const stop = async () => {
+    // Feeds would keep their connections open for ever.
+    live.close()
     await app?.close()
     await denials.close()
-    await follower.stop()
+    await Promise.all(followers.map((follower) => follower.stop()))
     await listener.close()
     await appender.close()
     await database.close()
@@ -74,6 +82,8 @@ export async function startService(config: Config, options: ServiceOptions): Pro
         subjects: new Subjects(database, installation),
         maxGroupBytes: config.sealedLimitBytes,
       },
+      live,
+      reports: { database, appender, files: new ReportFiles(config.reportsDir), fonts: config.fonts },
       authenticator: new Authenticator(database),
       denials,
       metrics: new Metrics(appender),
@@ -82,7 +92,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     ;({ app } = server)
     await options.extend?.(app)
     await listen(app, config)
-    follower.start()
+    for (const follower of followers) follower.start()
     const { address, port } = app.server.address() as AddressInfo
     const host = address.includes(':') ? `[${address}]` : address
     let closing: Promise<void> | undefined

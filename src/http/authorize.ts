@@ -95,6 +95,16 @@ export function alsoNeed(denials: Denials, request: FastifyRequest, permission: 
   throw permissionMissing(permission)
 }
 
+/** Whether the token that a request came with still holds: for answers that take long. */
+export async function stillAllowed(
+  authenticator: Authenticator,
+  request: FastifyRequest,
+  permission: string,
+): Promise<boolean> {
+  const found = await authenticator.lookUp(bearerOf(request.headers.authorization) ?? '')
+  return typeof found === 'object' && allows(found.permissions, permission)
+}
+
 type Hook = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void
 
 function openGuard({ anonymousRateLimit }: Gatekeeping, label: string): Hook {

@@ -3,11 +3,13 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { ReportDeps } from '../../reports/generate.js'
 import type { Authenticator } from '../auth/queries.js'
 import type { Config } from '../config.js'
 import type { Database } from '../db/database.js'
 import { DomainError } from '../errors.js'
 import type { IngestDeps } from '../keyring/ingest.js'
+import type { LiveFeed } from '../ledger/live.js'
 import { parseStrict } from '../ledger/gate.js'
 import { storeUnavailable } from '../ledger/errors.js'
 import { guardRoutes, type RouteAccess } from './authorize.js'
@@ -18,6 +20,10 @@ import { allowedMethods, answerBrokenRequest } from './unroutable.js'
 import { fromFastify, internalProblem, isOutage, problemOf, sendProblem } from './problem.js'
 import { RateLimit } from './rate-limit.js'
 import { eventRoutes, eventStore } from './routes/events.js'
+import { personalRoutes } from './routes/personal.js'
+import { reportRoutes } from './routes/reports.js'
+import { entryRoutes } from './routes/entries.js'
+import { logRoutes } from './routes/log.js'
 import { operationRoutes } from './routes/operations.js'
 import { tokenRoutes } from './routes/tokens.js'
 import { validatorCompiler } from './validate.js'
@@ -31,6 +37,7 @@ export type HttpSettings = Pick<
   | 'rateLimitPerMinute'
   | 'anonymousRateLimitPerMinute'
   | 'requestTimeoutMs'
+  | 'waitLimitMs'
   | 'publicUrl'
   | 'logLevel'
 >
@@ -39,6 +46,8 @@ export interface ServerDeps {
   readonly settings: HttpSettings
   readonly database: Database
   readonly ingest: IngestDeps
+  readonly reports: ReportDeps
+  readonly live: LiveFeed
   readonly authenticator: Authenticator
   readonly denials: Denials
   readonly metrics: Metrics
@@ -132,7 +141,11 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
     path: '/v1/events',
     bodyLimitBytes: settings.bodyLimitBytes,
   })
+  await app.register(entryRoutes, deps)
+  await app.register(personalRoutes, deps)
+  await app.register(logRoutes, deps)
   await app.register(tokenRoutes, deps)
+  await app.register(reportRoutes, deps)
   await app.register(operationRoutes, deps)
   return { app, routes }
 }

@@ -40,29 +40,35 @@ const PREFIX = /^(?:[A-Za-z0-9_-]+\.)+\*$/
 /** @throws DomainError FILTER_INVALID, RANGE_INVALID */
 export function checkFilter(filter: EntryFilter): void {
   for (const name of texts) {
-    if (filter[name] === '') throw new DomainError('FILTER_INVALID', `${name} is empty: leave it out, or say which`)
+    if (filter[name] === '')
+      throw new DomainError('FILTER_INVALID', `${name} is empty: leave it out, or say which`, { pointer: `/${name}` })
   }
   const { type } = filter
   if (type !== undefined && !(type.length <= MAX_TYPE_BYTES + 2 && (TYPE.test(type) || PREFIX.test(type)))) {
     throw new DomainError(
       'FILTER_INVALID',
       `type ${JSON.stringify(type)} is neither an event type such as role.granted nor a prefix such as role.*`,
+      { pointer: '/type' },
     )
   }
   for (const name of places) {
     const value = filter[name]
     if (value !== undefined && !(Number.isSafeInteger(value) && value >= 0)) {
-      throw new DomainError('RANGE_INVALID', `${name} is no place in a log: a whole number from 0 on`)
+      throw new DomainError('RANGE_INVALID', `${name} is no place in a log: a whole number from 0 on`, {
+        pointer: `/${name}`,
+      })
     }
   }
   for (const name of times) {
     const fault = filter[name] === undefined ? undefined : timeFault(filter[name])
-    if (fault !== undefined) throw new DomainError('RANGE_INVALID', `${name} ${fault}`)
+    if (fault !== undefined) throw new DomainError('RANGE_INVALID', `${name} ${fault}`, { pointer: `/${name}` })
   }
   for (const [from, to] of ranges) {
     const [first, last] = [filter[from], filter[to]]
     if (first !== undefined && last !== undefined && valueOf(first) > valueOf(last)) {
-      throw new DomainError('RANGE_INVALID', `${from} lies behind ${to}: nothing lies between them`)
+      throw new DomainError('RANGE_INVALID', `${from} lies behind ${to}: nothing lies between them`, {
+        pointer: `/${from}`,
+      })
     }
   }
 }

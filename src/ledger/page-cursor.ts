@@ -26,6 +26,7 @@ export function readCursor(question: Question, cursor: string): number {
     throw new DomainError(
       'CURSOR_INVALID',
       'this cursor is not one of this query: send it as it came, with the same filter and order, or start without one',
+      { pointer: '/cursor' },
     )
   }
   return seq

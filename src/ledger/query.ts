@@ -45,7 +45,7 @@ export async function listEntries(
   const { limit = DEFAULT_LIMIT, cursor, order = 'asc', atLeast } = request
   checkFilter(filter)
   if (!(Number.isInteger(limit) && limit >= 1 && limit <= MAX_LIMIT)) {
-    throw new DomainError('RANGE_INVALID', `limit is a whole number from 1 to ${MAX_LIMIT}`)
+    throw new DomainError('RANGE_INVALID', `limit is a whole number from 1 to ${MAX_LIMIT}`, { pointer: '/limit' })
   }
   const question = { tenant, filter, order }
   const behind = cursor === undefined ? undefined : readCursor(question, cursor)

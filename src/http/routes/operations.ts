@@ -1,13 +1,13 @@
 import { sql } from 'kysely'
 import { Type } from 'typebox'
 import type { Database } from '../../db/database.js'
-import { ENTRY_INDEX, lagOf } from '../../ledger/subscriptions.js'
+import { ENTRY_INDEX, lagOf, REPORTS } from '../../ledger/subscriptions.js'
 import { publicProblems } from '../schemas.js'
 import type { App, ServerDeps } from '../server.js'
 
 /** A database that takes longer to say anything is as good as gone. */
 const PATIENCE_MS = 2_000
-const FOLLOWERS = [ENTRY_INDEX]
+const FOLLOWERS = [ENTRY_INDEX, REPORTS]
 
 const Readiness = Type.Object(
   {
