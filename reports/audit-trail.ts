@@ -68,7 +68,7 @@ export interface AuditTrailFilter {
   actor?: string
   /** Any target of the entry. */
   target?: string
-  /** Pseudonym of a person that the entry concerns: acting, acted on, or with personal data sealed in it. */
+  /** Pseudonym of a person with personal data sealed in the entry. */
   subject?: string
   stream?: string
   outcome?: string
@@ -189,7 +189,7 @@ export function filterText(filter: AuditTrailFilter): string[] {
   if (filter.type !== undefined) text.push(`type is ${filter.type}`)
   if (filter.actor !== undefined) text.push(`actor is ${filter.actor}`)
   if (filter.target !== undefined) text.push(`a target is ${filter.target}`)
-  if (filter.subject !== undefined) text.push(`concerns ${filter.subject}`)
+  if (filter.subject !== undefined) text.push(`holds sealed data about ${filter.subject}`)
   if (filter.stream !== undefined) text.push(`stream is ${filter.stream}`)
   if (filter.outcome !== undefined) text.push(`outcome is ${filter.outcome}`)
   return text

@@ -5,14 +5,14 @@ import { DomainError } from '../src/errors.js'
 import type { Appender } from '../src/ledger/appender.js'
 import type { Json, LeafEvent } from '../src/ledger/event.js'
 import { prepare } from '../src/ledger/prepare.js'
-import { ENTRY_INDEX } from '../src/ledger/subscriptions.js'
+import { headOf, waitForIndex } from '../src/ledger/query.js'
 import { ulid } from '../src/ledger/ulid.js'
 import type { Principal } from '../src/principal.js'
 import { auditTrailRows, fixRange } from './audit-trail-query.js'
 import type { AuditTrailParameters } from './audit-trail.js'
 import { digestFile } from './output.js'
 import type { RecordedFile, RecordedReport, ReportFormat, ReportGenerated } from './recorded.js'
-import { REPORT_GENERATED, findByDigest, findReport, headOf, waitFor } from './recorded.js'
+import { REPORT_GENERATED, findByDigest, findReport } from './recorded.js'
 import type { OnProgress, RenderedAuditTrail } from './render.js'
 import { renderAuditTrail, rendererVersion } from './render.js'
 import type { AuditTrailRequest } from './request.js'
@@ -58,13 +58,13 @@ export async function generateAuditTrail(
   const { formats, ...scope } = checkRequest(request)
   return turns.run(async () => {
     const { tenant } = by
-    const nextSeq = await headOf(deps.database, tenant)
-    await waitFor(deps.database, tenant, ENTRY_INDEX, nextSeq, deps.waitMs ?? WAIT_MS)
+    const { size } = await headOf(deps.database, tenant)
+    await waitForIndex(deps.database, tenant, size - 1, { patienceMs: deps.waitMs ?? WAIT_MS })
     const parameters: AuditTrailParameters = {
       id: ulid(),
       tenant,
       ...scope,
-      ...(await fixRange(deps.database, { tenant, ...scope }, nextSeq)),
+      ...(await fixRange(deps.database, { tenant, ...scope }, size)),
       level: 'chained',
       rendererVersion: rendererVersion(deps.fonts),
     }

@@ -3,9 +3,8 @@ import { sql } from 'kysely'
 import { inTenant, type Database, type Tx } from '../src/db/database.js'
 import { DomainError } from '../src/errors.js'
 import { readLeaf } from '../src/ledger/entry.js'
-import { tenantUnknown } from '../src/ledger/errors.js'
+import { headOf } from '../src/ledger/query.js'
 import { REPORTS } from '../src/ledger/subscriptions.js'
-import { indexBehind } from './audit-trail-query.js'
 import type { AuditTrailParameters } from './audit-trail.js'
 
 export const REPORT_GENERATED = 'report.generated'
@@ -51,7 +50,7 @@ export async function findReport(
   const find = () => inTenant(database.reader, tenant, (tx) => select(tx, (query) => query.where('id', '=', id)))
   let [report] = await find()
   if (!report) {
-    await waitFor(database, tenant, REPORTS, await headOf(database, tenant), waitMs)
+    await waitForReports(database, tenant, waitMs)
     ;[report] = await find()
   }
   if (!report) throw new DomainError('REPORT_UNKNOWN', `there is no report ${id}`)
@@ -79,7 +78,7 @@ export async function findByDigest(
   sha256: string,
   waitMs: number,
 ): Promise<{ report: RecordedReport; file: RecordedFile } | undefined> {
-  await waitFor(database, tenant, REPORTS, await headOf(database, tenant), waitMs)
+  await waitForReports(database, tenant, waitMs)
   const reports = await inTenant(database.reader, tenant, (tx) =>
     select(tx, (query) =>
       query.where(sql<boolean>`files @> ${JSON.stringify([{ sha256 }])}::jsonb`).orderBy('reports.seq'),
@@ -92,42 +91,29 @@ export async function findByDigest(
   return undefined
 }
 
-/** Entries in the log. @throws DomainError TENANT_UNKNOWN */
-export async function headOf(database: Database, tenant: string): Promise<number> {
-  const head = await inTenant(database.reader, tenant, (tx) =>
-    tx.selectFrom('heads').select('next_seq').where('tenant', '=', tenant).executeTakeFirst(),
-  )
-  if (!head) throw tenantUnknown(tenant)
-  return head.next_seq
-}
-
-/**
- * Waits until a follower has reached an entry.
- * @param nextSeq the first entry that it need not have reached
- * @throws DomainError INDEX_BEHIND after `waitMs`
- */
-export async function waitFor(
-  database: Database,
-  tenant: string,
-  consumer: string,
-  nextSeq: number,
-  waitMs: number,
-): Promise<void> {
+/** Waits until the list of reports has everything that the log has now. @throws DomainError INDEX_BEHIND after `waitMs` */
+async function waitForReports(database: Database, tenant: string, waitMs: number): Promise<void> {
   const deadline = performance.now() + waitMs
-  for (let pauseMs = 5; ; pauseMs = Math.min(pauseMs * 2, 250)) {
+  const { size } = await headOf(database, tenant)
+  for (let pauseMs = 5; ; pauseMs = Math.min(2 * pauseMs, 100)) {
     const cursor = await inTenant(database.reader, tenant, (tx) =>
       tx
         .selectFrom('subscriptions')
         .select('next_seq')
         .where('tenant', '=', tenant)
-        .where('consumer', '=', consumer)
+        .where('consumer', '=', REPORTS)
         .executeTakeFirst(),
     )
     const reached = cursor?.next_seq ?? 0
-    if (reached >= nextSeq) return
-    if (performance.now() >= deadline) throw indexBehind(nextSeq, reached)
+    if (reached >= size) return
+    if (performance.now() + pauseMs > deadline) throw indexBehind(size, reached)
     await delay(pauseMs)
   }
+}
+
+export function indexBehind(size: number, reached: number): DomainError {
+  const message = `the index has reached ${reached} of ${size} entries: ask again in a moment`
+  return new DomainError('INDEX_BEHIND', message, { retryAfterS: 1 })
 }
 
 type ReportQuery = ReturnType<typeof query>

@@ -122,7 +122,14 @@ export function indexedPlaces(
     order by ${seq} ${sql.raw(order)} limit ${count}`
 }
 
-function columnConditions({ type, stream, outcome, occurredFrom, occurredTo }: EntryFilter): RawBuilder<unknown>[] {
+/** The conditions on columns of `entry_index as i`; none where the filter names none of them. */
+export function columnConditions({
+  type,
+  stream,
+  outcome,
+  occurredFrom,
+  occurredTo,
+}: EntryFilter): RawBuilder<unknown>[] {
   const conditions: RawBuilder<unknown>[] = []
   if (type?.endsWith('.*')) {
     const prefix = type.slice(0, -1)
