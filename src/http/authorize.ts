@@ -108,9 +108,8 @@ export async function stillAllowed(
 type Hook = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void
 
 function openGuard({ anonymousRateLimit }: Gatekeeping, label: string): Hook {
-  return (request, reply, done) => {
+  return (request, _reply, done) => {
     request.route = label
-    void reply.header('x-request-id', request.id)
     const waitS = anonymousRateLimit.take(request.ip)
     if (waitS > 0) done(rateLimited(waitS))
     else done()
@@ -159,9 +158,8 @@ function guardOf(keeping: Gatekeeping, label: string, permission: string): Hook 
     done(refusal as Error | undefined)
   }
 
-  return (request, reply, done) => {
+  return (request, _reply, done) => {
     request.route = label
-    void reply.header('x-request-id', request.id)
     const token = bearerOf(request.headers.authorization)
     if (token === undefined) {
       done(refuse(request, 'TOKEN_MISSING', 'this needs a token: send Authorization: Bearer cs_<tenant>.<secret>'))

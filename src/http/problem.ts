@@ -196,7 +196,6 @@ export async function sendProblem(
   await reply
     .code(problem.status)
     .header('content-type', PROBLEM_TYPE)
-    .header('x-request-id', request.id)
     .serializer((payload: unknown) => JSON.stringify(payload))
     .send(problem)
 }

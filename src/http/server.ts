@@ -1,4 +1,3 @@
-import fastifyHelmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -26,6 +25,7 @@ import { entryRoutes } from './routes/entries.js'
 import { logRoutes } from './routes/log.js'
 import { operationRoutes } from './routes/operations.js'
 import { tokenRoutes } from './routes/tokens.js'
+import { secureHeaders } from './security-headers.js'
 import { validatorCompiler } from './validate.js'
 
 export type App = FastifyInstance<Server, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
@@ -106,17 +106,7 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
   })
   app.setErrorHandler(answerError)
 
-  const secure = settings.publicUrl?.startsWith('https:') ?? false
-  await app.register(fastifyHelmet, {
-    // Plain HTTP on a machine of one's own must keep working.
-    hsts: secure ? { maxAge: 31_536_000, includeSubDomains: false } : false,
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"], formAction: ["'none'"], baseUri: ["'none'"] },
-    },
-    referrerPolicy: { policy: 'no-referrer' },
-  })
-
+  secureHeaders(app, { https: settings.publicUrl?.startsWith('https:') ?? false })
   deps.metrics.observe(app)
   const routes = guardRoutes(app, {
     authenticator,

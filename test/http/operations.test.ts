@@ -122,7 +122,7 @@ describe('health', () => {
 test('answers carry security headers, and plain HTTP is not told to upgrade', async () => {
   const { headers } = await api.call('GET', '/healthz')
   expect(headers.get('x-content-type-options')).toBe('nosniff')
-  expect(headers.get('x-frame-options')).toBe('SAMEORIGIN')
+  expect(headers.get('x-frame-options')).toBe('DENY')
   expect(headers.get('content-security-policy')).toMatch(/^default-src 'none'/)
   expect(headers.get('content-security-policy')).not.toContain('upgrade-insecure-requests')
   expect(headers.get('strict-transport-security')).toBeNull()
