@@ -7,6 +7,7 @@ import { ReportFiles } from './blobs/files.js'
 import type { Config } from './config.js'
 import { DomainError, systemCode } from './errors.js'
 import { entryIndex } from './followers/entry-index.js'
+import { startHousekeeping } from './followers/housekeeping.js'
 import { reportsIndex } from './followers/reports.js'
 import { Denials } from './http/denials.js'
 import { Metrics } from './http/metrics.js'
@@ -47,6 +48,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   const { databaseUrl, installation } = options
   const database = openAsInstallation(databaseUrl, installation, { poolSize: config.poolSize })
   let app: App | undefined
+  let endHousekeeping: (() => Promise<void>) | undefined
   const trouble = (what: string) => (error: unknown) => app?.log.warn({ err: error }, what)
   const appender = new Appender(database, {
     queueEvents: config.queueLimitEvents,
@@ -64,7 +66,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     live.close()
     await app?.close()
     await denials.close()
-    await Promise.all(followers.map((follower) => follower.stop()))
+    await Promise.all([...followers.map((follower) => follower.stop()), endHousekeeping?.()])
     await listener.close()
     await appender.close()
     await database.close()
@@ -93,6 +95,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await options.extend?.(app)
     await listen(app, config)
     for (const follower of followers) follower.start()
+    endHousekeeping = startHousekeeping(database, { onTrouble: trouble('housekeeping met trouble') })
     const { address, port } = app.server.address() as AddressInfo
     const host = address.includes(':') ? `[${address}]` : address
     let closing: Promise<void> | undefined

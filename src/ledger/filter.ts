@@ -40,8 +40,14 @@ const PREFIX = /^(?:[A-Za-z0-9_-]+\.)+\*$/
 /** @throws DomainError FILTER_INVALID, RANGE_INVALID */
 export function checkFilter(filter: EntryFilter): void {
   for (const name of texts) {
-    if (filter[name] === '')
+    const text = filter[name]
+    if (text === '') {
       throw new DomainError('FILTER_INVALID', `${name} is empty: leave it out, or say which`, { pointer: `/${name}` })
+    }
+    // The database has no form for these.
+    if (text !== undefined && /\0|\p{Cs}/u.test(text)) {
+      throw new DomainError('FILTER_INVALID', `${name} holds U+0000 or half a character`, { pointer: `/${name}` })
+    }
   }
   const { type } = filter
   if (type !== undefined && !(type.length <= MAX_TYPE_BYTES + 2 && (TYPE.test(type) || PREFIX.test(type)))) {

@@ -321,6 +321,8 @@ test.each<[EntryFilter, string]>([
   [{ type: 'role.gr*' }, 'FILTER_INVALID'],
   [{ type: 'ro%.granted' }, 'FILTER_INVALID'],
   [{ actor: '' }, 'FILTER_INVALID'],
+  [{ actor: 'a\0b' }, 'FILTER_INVALID'],
+  [{ target: '\ud800' }, 'FILTER_INVALID'],
   [{ fromSeq: -1 }, 'RANGE_INVALID'],
   [{ toSeq: 1.5 }, 'RANGE_INVALID'],
   [{ fromSeq: 5, toSeq: 4 }, 'RANGE_INVALID'],
