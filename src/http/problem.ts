@@ -100,7 +100,6 @@ export const meanings: Readonly<Record<string, Meaning>> = {
   REQUEST_MALFORMED: meaning(400, 'The request cannot be read', 'Send a well-formed HTTP/1.1 request.'),
   REQUEST_TIMEOUT: meaning(408, 'The request took too long to arrive', 'Send the request again, at once and whole.'),
   HEADERS_TOO_LARGE: meaning(431, 'The headers are too large', 'Send fewer or shorter headers.'),
-  URL_TOO_LONG: meaning(414, 'A part of the address is too long', LOOK_UP),
   CONTENT_TYPE_UNSUPPORTED: meaning(415, 'This content type is not taken', 'Send a content type that detail lists.'),
   ROUTE_UNKNOWN: meaning(404, 'Nothing is at this address', 'See /docs for the addresses there are.'),
   METHOD_NOT_ALLOWED: meaning(405, 'Not with this method', 'Use a method that the Allow header lists.'),
