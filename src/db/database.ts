@@ -31,7 +31,7 @@ export interface Database {
   /** A connection of its own, not yet connected; the caller ends it. */
   client(role: LoginRole, options?: pg.ClientConfig): pg.Client
   /** A pool of its own for who holds connections for long; the caller ends it. */
-  pool(role: LoginRole, size: number): pg.Pool
+  pool(role: LoginRole, size: number, options?: pg.ClientConfig): pg.Pool
   close(): Promise<void>
 }
 
@@ -56,8 +56,8 @@ export function openDatabase(options: DatabaseOptions): Database {
     connectionTimeoutMillis: connectTimeoutMs,
     keepAlive: true,
   })
-  const newPool = (role: LoginRole, max: number): pg.Pool => {
-    const pool = new pg.Pool({ ...settings(role), max })
+  const newPool = (role: LoginRole, max: number, extra?: pg.ClientConfig): pg.Pool => {
+    const pool = new pg.Pool({ ...settings(role), ...extra, max })
     // A connection that dies is met by its next query, or replaced where it was idle; without listeners, the pool's for
     // idle ones and its own for one between two queries of a transaction, it would end the process.
     pool.on('error', () => undefined)

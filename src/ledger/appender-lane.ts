@@ -81,8 +81,9 @@ export class Lane {
     this.tenant = tenant
   }
 
+  /** Whether calls stand in line that must be looked up first. */
   get hasUnchecked(): boolean {
-    return this.arriving.length + this.returned.length > 0
+    return this.arriving.length + this.returned.length > 0 || (!this.head && this.waiting.length > 0)
   }
 
   get idle(): boolean {

@@ -5,6 +5,7 @@ import { readAnswers, readHeads, readLanded, type Answers } from './appender-che
 import { isConditional, keysOf, Lane, questionsOf, receiptOf } from './appender-lane.js'
 import type { Call, Receipt, Room, Submission } from './appender-lane.js'
 import { Batch, lastOf, type Head, type Placed } from './batch.js'
+import { checkPrincipal } from './envelope.js'
 import { outcomeUnknown, storeUnavailable, tenantUnknown } from './errors.js'
 
 export interface AppenderOptions {
@@ -54,6 +55,7 @@ export class Appender {
   private pumping = false
   private checkingNow = false
   private closing = false
+  private closed = false
   private drained: (() => void) | undefined
   private readonly sweeper: NodeJS.Timeout
 
@@ -67,7 +69,7 @@ export class Appender {
       onTrouble: () => undefined,
       ...options,
     }
-    this.pool = database.pool('writer', QUEUEING_LANES + 1)
+    this.pool = database.pool('writer', QUEUEING_LANES + 1, { query_timeout: ANSWER_TIMEOUT_MS })
     this.sweeper = setInterval(() => this.sweep(), 250)
     this.sweeper.unref()
   }
@@ -94,6 +96,8 @@ export class Appender {
     if (epoch === undefined && events.some((event) => event.sealed.length > 0)) {
       throw new RangeError('sealed groups without the key epoch they were sealed under')
     }
+    // What a leaf cannot carry would otherwise only be met while a whole batch is being chained.
+    checkPrincipal(submission)
     const keys = keysOf(submission)
     return keys.length === 0 ? this.enqueue(submission) : this.submitKeyed(submission, keys)
   }
@@ -102,6 +106,7 @@ export class Appender {
   async close(): Promise<void> {
     this.closing = true
     if (this.queuedEvents > 0) await new Promise<void>((resolve) => (this.drained = resolve))
+    this.closed = true
     clearInterval(this.sweeper)
     await this.link?.end()
     await this.pool.end()
@@ -192,8 +197,24 @@ export class Appender {
     }
   }
 
+  /** What is next for a lane, once something about it has come to an end. */
+  private goOn(lane: Lane): void {
+    if (lane.checking) return // whoever is at it goes on itself
+    if (lane.head) {
+      this.makeReady(lane)
+      if (lane.hasUnchecked) this.checkSoon(lane)
+      return
+    }
+    // Brought back on the road once nothing of it is in flight.
+    if (lane.flying > 0 || lane.idle) return
+    if (lane.failures >= FAILURES_BEFORE_QUEUEING && this.queueing < QUEUEING_LANES) void this.queueForHead(lane)
+    else if (lane.failures > 1) this.rest(lane, Math.random() * 2 ** Math.min(lane.failures, 6))
+    else this.checkSoon(lane)
+  }
+
+  /** Lanes in `ready` have a head. */
   private makeReady(lane: Lane): void {
-    if (lane.waiting.length === 0) return
+    if (!lane.head || lane.waiting.length === 0) return
     this.ready.add(lane)
     this.pumpSoon()
   }
@@ -216,8 +237,8 @@ export class Appender {
 
   private async check(): Promise<void> {
     while (this.unchecked.size > 0) {
-      // A lane that lost its head meanwhile waits until all it has in flight is back.
-      const lanes = [...this.unchecked].filter((lane) => lane.head !== undefined || lane.flying === 0)
+      // One that queues for its head's lock meanwhile looks for itself.
+      const lanes = [...this.unchecked].filter((lane) => !lane.checking)
       this.unchecked.clear()
       for (const lane of lanes) lane.checking = true
       let failed = false
@@ -230,7 +251,7 @@ export class Appender {
       for (const lane of lanes) {
         lane.checked()
         if (failed) this.rest(lane, 100)
-        else if (lane.hasUnchecked) this.checkSoon(lane)
+        else this.goOn(lane)
       }
     }
     this.checkingNow = false
@@ -241,54 +262,62 @@ export class Appender {
    * positions read later than the head hold as long as the head does.
    */
   private async checkLanes(client: pg.ClientBase, lanes: readonly Lane[]): Promise<void> {
-    const lost = lanes.filter((lane) => !lane.head)
-    const heads = await readHeads(client, lost)
-    const asking = new Map(lanes.map((lane) => [lane, lane.head ? lane.arrivals() : lane.recall()]))
+    // A lane that lost its head waits until all it has in flight is back: what came back first must stay first.
+    const asking = lanes
+      .filter((lane) => lane.head !== undefined || lane.flying === 0)
+      .map((lane) => ({ lane, head: lane.head, calls: lane.head ? lane.arrivals() : lane.recall() }))
     try {
-      await this.settleLanded(client, asking)
-      const calls = [...asking.values()].flat()
-      const answers = await readAnswers(client, calls.map(questionsOf))
+      const lost = asking.filter(({ head }) => !head).map(({ lane }) => lane)
+      const heads = await readHeads(client, lost)
+      const answers = await readAnswers(
+        client,
+        asking.flatMap(({ calls }) => calls.map(questionsOf)),
+      )
+      // Last: what a lost connection still commits behind these answers moves the head, and is looked for again then.
+      const landed = await this.settleLanded(client, asking)
       let n = 0
-      for (const [lane, ofLane] of asking) {
-        const answersOfLane = answers.slice(n, (n += ofLane.length))
+      for (const asked of asking) {
+        const { lane, head, calls } = asked
+        const answersOfLane = answers.slice(n, (n += calls.length))
+        const open = calls.flatMap((call, index) =>
+          landed.has(call) ? [] : [{ call, answers: answersOfLane[index] ?? nothingKnown }],
+        )
+        asked.calls = open.map(({ call }) => call)
         // Whoever lost the head while we asked has to ask again: what was true then need not be now.
-        if (!lane.head && !lost.includes(lane)) continue
-        asking.delete(lane)
-        this.admit(lane, lane.head ?? heads.get(lane.tenant), ofLane, answersOfLane)
+        if (lane.head !== head) continue
+        asked.calls = []
+        this.admit(lane, head ?? heads.get(lane.tenant), open)
       }
     } finally {
-      for (const [lane, calls] of asking) lane.arriving.unshift(...calls)
+      for (const { lane, calls } of asking) lane.arriving.unshift(...calls)
     }
   }
 
-  private admit(lane: Lane, head: Head | undefined, calls: readonly Call[], answers: readonly Answers[]): void {
+  private admit(lane: Lane, head: Head | undefined, open: readonly { call: Call; answers: Answers }[]): void {
     if (!head) {
-      for (const call of calls) call.settle(tenantUnknown(lane.tenant))
+      for (const { call } of open) call.settle(tenantUnknown(lane.tenant))
       return
     }
     lane.head = head
-    calls.forEach((call, n) => lane.accept(call, head, answers[n] ?? nothingKnown))
-    this.makeReady(lane)
+    for (const { call, answers } of open) lane.accept(call, head, answers)
   }
 
-  /** Calls whose answer was lost: those that did land are answered now. */
-  private async settleLanded(client: pg.ClientBase, asking: Map<Lane, Call[]>): Promise<void> {
-    const attempts = [...asking].flatMap(([lane, calls]) =>
+  /** Calls whose answer was lost: those that did land are answered now, and returned. */
+  private async settleLanded(
+    client: pg.ClientBase,
+    asking: readonly { lane: Lane; calls: readonly Call[] }[],
+  ): Promise<ReadonlySet<Call>> {
+    const attempts = asking.flatMap(({ lane, calls }) =>
       calls.flatMap((call) => call.attempts.map((placed) => ({ lane, call, placed }))),
     )
-    if (attempts.length === 0) return
-    const landed = await readLanded(
+    if (attempts.length === 0) return new Set()
+    const found = await readLanded(
       client,
       attempts.map(({ lane, placed }) => ({ tenant: lane.tenant, ...lastOf(placed) })),
     )
-    attempts.forEach(({ lane, call, placed }, n) => {
-      if (!landed[n]) return
-      asking.set(
-        lane,
-        (asking.get(lane) ?? []).filter((other) => other !== call),
-      )
-      call.settle(receiptOf(call, placed))
-    })
+    const landed = attempts.filter((_, n) => found[n])
+    for (const { call, placed } of landed) call.settle(receiptOf(call, placed))
+    return new Set(landed.map(({ call }) => call))
   }
 
   private async withClient<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
@@ -360,9 +389,10 @@ export class Appender {
     const parcels: Parcel[] = []
     let room: Room = { events: MAX_BATCH_EVENTS, bytes: MAX_BATCH_BYTES, empty: true }
     for (const lane of this.ready) {
+      if (!lane.head) throw new Error('a lane without a head is not ready')
       const taken = lane.take(room)
       room = taken.room
-      if (lane.head && taken.calls.length > 0) parcels.push(this.chain(batch, lane, lane.head, taken.calls))
+      if (taken.calls.length > 0) parcels.push(this.chain(batch, lane, lane.head, taken.calls))
       // Who could not take all stays first in line; it goes on with the next batch.
       if (lane.waiting.length > 0) break
       this.ready.delete(lane)
@@ -391,7 +421,7 @@ export class Appender {
         lane.returned.push(...calls.map(({ call }) => call))
         this.loseHead(lane)
       }
-      this.relaunch(lane)
+      this.goOn(lane)
     })
   }
 
@@ -402,26 +432,19 @@ export class Appender {
     const inCompany = parcels.reduce((sum, { calls }) => sum + calls.length, 0) > 1
     for (const { lane, calls } of parcels) {
       lane.flying--
+      lane.failures++
       this.loseHead(lane)
       for (const { call, placed } of calls) {
         if (verdict === 'unknown' && placed) call.attempts.push(placed)
-        if (verdict === 'refused') call.settle(refusalFrom(error))
+        if (verdict === 'refused') call.settle(refusal(call, error))
         else if (verdict === 'bad' && !inCompany) call.settle(error instanceof Error ? error : new Error(String(error)))
         else {
           call.alone = verdict === 'bad'
           lane.returned.push(call)
         }
       }
-      this.relaunch(lane)
+      this.goOn(lane)
     }
-  }
-
-  /** Brings a lane that lost its head back on the road once nothing of it is in flight. */
-  private relaunch(lane: Lane): void {
-    if (lane.head || lane.flying > 0 || lane.idle) return
-    if (lane.failures >= FAILURES_BEFORE_QUEUEING && this.queueing < QUEUEING_LANES) void this.queueForHead(lane)
-    else if (lane.failures > 1) this.rest(lane, Math.random() * 2 ** Math.min(lane.failures, 6))
-    else this.checkSoon(lane)
   }
 
   /** Waits for the head's lock as a command does, so that a busy or long-held head is reached in the end. */
@@ -430,29 +453,29 @@ export class Appender {
     lane.checking = true
     const batch = new Batch()
     let parcel: Parcel | undefined
+    let moved: ReadonlySet<number> = new Set()
     try {
       await this.withClient(async (client) => {
         await client.query('begin')
         await client.query('select from heads where tenant = $1 for update', [lane.tenant])
         await this.checkLanes(client, [lane])
-        this.ready.delete(lane)
         const { calls } = lane.take({ events: MAX_BATCH_EVENTS, bytes: MAX_BATCH_BYTES, empty: true })
         if (lane.head && calls.length > 0) {
           parcel = this.chain(batch, lane, lane.head, calls)
-          await client.query(batch.statement({ notify: true }))
+          const { rows } = await client.query<{ moved: number[] }>(batch.statement({ notify: true }))
+          moved = new Set(rows[0]?.moved)
         }
         await client.query('commit')
       })
-      if (parcel) this.landed([parcel], new Set([0]))
+      if (parcel) this.landed([parcel], moved)
     } catch (error) {
       if (parcel) this.failed([parcel], error)
       else this.options.onTrouble(error)
     }
     this.queueing--
-    lane.checking = false
+    lane.checked()
     lane.failures = 0
-    if (lane.waiting.length > 0) this.makeReady(lane)
-    if (!lane.idle) this.checkSoon(lane)
+    this.goOn(lane)
   }
 
   private async connect(): Promise<void> {
@@ -468,7 +491,8 @@ export class Appender {
       await link.connect()
       // The arrays come as parameters; planning anew for each would cost more than it could gain.
       await link.query(`set plan_cache_mode = 'force_generic_plan'`)
-      this.link = link
+      if (this.closed) await link.end()
+      else this.link = link
     } catch (error) {
       this.options.onTrouble(error)
       await link.end().catch(() => undefined)
@@ -484,10 +508,10 @@ export class Appender {
     for (const lane of this.lanes.values()) {
       const expired = lane.expire(now)
       if (expired.length === 0) continue
-      for (const call of expired) call.settle(call.attempts.length > 0 ? outcomeUnknown() : storeUnavailable())
+      for (const call of expired) call.settle(refusal(call))
       // A source's later submissions rested on the ones that left.
       this.loseHead(lane)
-      this.relaunch(lane)
+      this.goOn(lane)
     }
   }
 }
@@ -514,7 +538,7 @@ function judge(error: unknown): 'unknown' | 'refused' | 'again' | 'bad' {
   const { code } = error
   if (code.startsWith('57P') || code.startsWith('08')) return 'unknown'
   if (code === CLOCK_AHEAD || code === READ_ONLY || code.startsWith('53') || code.startsWith('58')) return 'refused'
-  if (code.startsWith('40') || code === LOCK_TIMEOUT) return 'again'
+  if (code.startsWith('40') || code === LOCK_TIMEOUT || code === CANCELLED || code === NOT_PREPARED) return 'again'
   return 'bad'
 }
 
@@ -522,15 +546,14 @@ function judge(error: unknown): 'unknown' | 'refused' | 'again' | 'bad' {
 const CLOCK_AHEAD = 'CS001'
 const READ_ONLY = '25006'
 const LOCK_TIMEOUT = '55P03'
+const CANCELLED = '57014'
+/** The statement before it on the connection was to prepare it, and did not get that far. */
+const NOT_PREPARED = '26000'
 
-function refusalFrom(error: unknown): DomainError {
-  return error instanceof pg.DatabaseError && error.code === CLOCK_AHEAD
-    ? new DomainError(
-        'CLOCK_AHEAD',
-        "this server's clock is more than 5 s ahead of the database's; nothing was written",
-        {
-          retryAfterS: 5,
-        },
-      )
-    : storeUnavailable()
+/** One of an earlier attempt's may still be under way where its connection was lost: nobody can say then. */
+function refusal({ attempts }: Call, error?: unknown): DomainError {
+  if (attempts.length > 0) return outcomeUnknown()
+  if (!(error instanceof pg.DatabaseError && error.code === CLOCK_AHEAD)) return storeUnavailable()
+  const message = "this server's clock is more than 5 s ahead of the database's; nothing was written"
+  return new DomainError('CLOCK_AHEAD', message, { retryAfterS: 5 })
 }

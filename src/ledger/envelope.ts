@@ -126,6 +126,16 @@ export function leafType(leaf: Uint8Array): string | undefined {
   return CLOSING.exec(latin1(leaf, leaf.length - CLOSING_BYTES, leaf.length))?.[1]
 }
 
+/**
+ * @throws RangeError when no leaf could name this principal, credential or stream: they come from credentials and tables,
+ * so that is a bug
+ */
+export function checkPrincipal(from: { by: string; via: string; stream?: { name: string } | undefined }): void {
+  checked(from.by, PRINCIPAL, 'by')
+  checked(from.via, PRINCIPAL, 'via')
+  if (from.stream) checkedStream(from.stream.name)
+}
+
 function latin1(bytes: Uint8Array, start: number, end: number): string {
   const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   return buffer.toString('latin1', Math.max(0, start), Math.min(end, buffer.length))
