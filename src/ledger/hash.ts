@@ -34,7 +34,8 @@ export function sha256Into(out: Uint8Array, at: number, input: Uint8Array): void
  */
 export function leafHashInto(out: Uint8Array, at: number, bytes: Buffer, start: number, end: number): void {
   bytes[start - 1] = 0x00
-  sha256Into(out, at, bytes.subarray(start - 1, end))
+  // Half the price of `bytes.subarray`.
+  sha256Into(out, at, new Uint8Array(bytes.buffer, bytes.byteOffset + start - 1, end - start + 1))
 }
 
 /**
