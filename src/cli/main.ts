@@ -5,9 +5,15 @@ import { doctorCommand } from './doctor.js'
 import { exportCommand } from './export.js'
 import { importCommands } from './import.js'
 import { keysCommands } from './keys.js'
+import { logCommands } from './log.js'
 import { migrateCommand } from './migrate.js'
 import { indexCommands } from './reindex.js'
+import { reportCommands } from './report.js'
+import { serveCommand } from './serve.js'
+import { subjectCommands } from './subject.js'
 import { tenantCommands } from './tenant.js'
+import { tokenCommands } from './token.js'
+import { upCommand } from './up.js'
 import { packageVersion } from './version.js'
 
 /** Runs the command line. @returns the exit code, once everything is closed and written */
@@ -15,7 +21,8 @@ export async function main(words: readonly string[]): Promise<ExitCode> {
   const { stdout, stderr } = process
   const json = words.includes('--json')
   const stop = new AbortController()
-  const unhook = onInterrupt(stop)
+  const reader = { gone: false }
+  const unhook = onInterrupt(stop, reader)
   let code: ExitCode = EXIT.ok
   const program = new Command('countersign')
   const frame: Frame = {
@@ -43,7 +50,7 @@ export async function main(words: readonly string[]): Promise<ExitCode> {
       }
       return EXIT.usage
     }
-    if (stop.signal.aborted && isAbort(error)) return stop.signal.reason === 'enough' ? EXIT.ok : EXIT.interrupted
+    if (stop.signal.aborted && isAbort(error)) return reader.gone ? EXIT.ok : EXIT.interrupted
     writeError(stdout, stderr, json, error)
     return exitCodeOf(error)
   } finally {
@@ -68,14 +75,20 @@ function describe(frame: Frame): void {
       outputError: () => {},
     })
     .configureHelp({ showGlobalOptions: false })
+  upCommand(frame)
+  serveCommand(frame)
   migrateCommand(frame)
+  doctorCommand(frame)
   tenantCommands(frame)
+  tokenCommands(frame)
   importCommands(frame)
   appendCommand(frame)
+  logCommands(frame)
+  subjectCommands(frame)
+  reportCommands(frame)
   exportCommand(frame)
-  indexCommands(frame)
   keysCommands(frame)
-  doctorCommand(frame)
+  indexCommands(frame)
   program.addHelpText('after', HELP)
 }
 
@@ -86,7 +99,7 @@ standard error. Exit codes: 0 ok, 1 finding, 2 usage, 3 could not run.
 Data lies in .countersign of the working folder or in COUNTERSIGN_HOME; DATABASE_URL replaces the embedded PostgreSQL.`
 
 /** The first Ctrl-C or SIGTERM asks to end in good order, the second ends at once. */
-function onInterrupt(stop: AbortController): () => void {
+function onInterrupt(stop: AbortController, reader: { gone: boolean }): () => void {
   const handle = () => {
     if (stop.signal.aborted) process.exit(EXIT.interrupted)
     stop.abort()
@@ -94,7 +107,8 @@ function onInterrupt(stop: AbortController): () => void {
   // Whoever reads our answers may have seen enough, as `head` does: nothing is wrong with that.
   const broken = (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error
-    stop.abort('enough')
+    reader.gone = true
+    stop.abort()
   }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, handle)
   process.stdout.on('error', broken)

@@ -4,47 +4,49 @@ import type { Identifier } from '../keyring/subjects.js'
 import { host as hostPrincipal } from '../principal.js'
 import type { Host } from './host.js'
 
-const PERSON = /^person:[0-9A-HJKMNP-TV-Z]{26}$/
-const SERVICE = /^service:[A-Za-z0-9._@-]{1,120}$/
+/** Pseudonyms and services are names already; whatever else has a kind before its colon names a person. */
+const REFERENCE = /^(?:person|service):[A-Za-z0-9._:@-]{1,121}$/
 const IDENTIFIER = /^([a-z][a-z0-9-]{0,31}):(.+)$/s
-
-/** Who is meant by a word of the command line: a pseudonym, a service, or a person by something that names them. */
-export type Named = { readonly pseudonym: string } | { readonly service: string } | { readonly identifier: Identifier }
+/** The kinds by which people are known, beside those that a project or a bucket could have too. */
+const PERSONAL_KINDS = /^(email|username|name|aws-[a-z-]+)$/
 
 /** @throws DomainError USAGE when the word names nobody */
-export function parseNamed(word: string): Named {
-  if (PERSON.test(word)) return { pseudonym: word }
-  if (SERVICE.test(word)) return { service: word }
+export function parseIdentifier(word: string): Identifier {
   const [, kind, value] = IDENTIFIER.exec(word) ?? []
-  if (kind === undefined || value === undefined || kind === 'person' || kind === 'service') {
-    throw new DomainError(
-      'USAGE',
-      `${JSON.stringify(word)} names nobody: write service:billing, email:ada@example.org, or a pseudonym such as person:01J8Z3…`,
-    )
-  }
-  return { identifier: { kind, value } }
+  if (kind !== undefined && value !== undefined && kind !== 'person' && kind !== 'service') return { kind, value }
+  throw new DomainError(
+    'USAGE',
+    `${JSON.stringify(word)} names nobody: write a kind and a value, email:ada@example.org`,
+  )
 }
 
 /**
- * What stands in entries for somebody: pseudonyms and services as they are, people by their pseudonym if the tenant
- * knows them. Looking somebody up by name is on record.
- * @throws DomainError SUBJECT_UNKNOWN
+ * Who is to act: a service as it is, a person by pseudonym. Who is named by something else and not known yet gets one.
+ * @throws DomainError SUBJECT_UNKNOWN for a pseudonym that is nobody's; USAGE
  */
-export async function referenceOf(host: Host, tenant: string, word: string, reason: string): Promise<string> {
-  // What stands in entries is mostly no person: projects, buckets, files, with any characters.
-  if (!/^(email|person):/.test(word)) return word
-  const named = parseNamed(word)
-  if ('service' in named) return named.service
-  if ('pseudonym' in named) return expectKnown(host, tenant, named.pseudonym)
-  const { subject } = await findSubject(host.deps, hostPrincipal(tenant), { identifier: named.identifier, reason })
-  if (subject === undefined) {
-    throw new DomainError('SUBJECT_UNKNOWN', `tenant ${tenant} knows nobody by that ${named.identifier.kind}`)
+export async function principalOf({ deps }: Host, tenant: string, word: string): Promise<string> {
+  if (word.startsWith('service:')) return word
+  if (word.startsWith('person:')) {
+    await deps.subjects.resolve(tenant, [word])
+    return word
   }
-  return subject
+  const identifier = parseIdentifier(word)
+  const resolved = await deps.subjects.resolve(tenant, [identifier])
+  return resolved.of(identifier).subject
 }
 
-/** @throws DomainError SUBJECT_UNKNOWN */
-export async function expectKnown({ deps }: Host, tenant: string, pseudonym: string): Promise<string> {
-  await deps.subjects.resolve(tenant, [pseudonym])
-  return pseudonym
+/**
+ * What stands in entries for somebody or something: people are looked up, which is on record, all else stays as it is.
+ * @throws DomainError SUBJECT_UNKNOWN for who is not known
+ */
+export async function referenceOf(host: Host, tenant: string, word: string, reason: string): Promise<string> {
+  if (word.startsWith('person:')) {
+    await host.deps.subjects.resolve(tenant, [word])
+    return word
+  }
+  const kind = IDENTIFIER.exec(word)?.[1]
+  if (REFERENCE.test(word) || kind === undefined || !PERSONAL_KINDS.test(kind)) return word
+  const { subject } = await findSubject(host.deps, hostPrincipal(tenant), { identifier: parseIdentifier(word), reason })
+  if (subject === undefined) throw new DomainError('SUBJECT_UNKNOWN', `tenant ${tenant} knows nobody by that ${kind}`)
+  return subject
 }

@@ -1,3 +1,5 @@
+import { relative } from 'node:path'
+
 /** Where a command writes: answers to standard output, everything said on the way to standard error. */
 export interface Stream {
   write: (text: string) => unknown
@@ -84,8 +86,9 @@ export function counted(count: number, one: string, many = `${one}s`): string {
   return `${thousands(count)} ${count === 1 ? one : many}`
 }
 
-/** `0.4 s`, `12 s`, `3 min 20 s` */
+/** `28 ms`, `1.4 s`, `12 s`, `3 min 20 s` */
 export function seconds(ms: number): string {
+  if (ms < 999.5) return `${Math.round(ms)} ms`
   if (ms < 9_950) return `${(ms / 1000).toFixed(1)} s`
   const whole = Math.round(ms / 1000)
   return whole < 90 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`
@@ -101,4 +104,10 @@ export function size(bytes: number): string {
     unit += 1
   }
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit] ?? ''}`
+}
+
+/** A path as one would type it here. */
+export function shortPath(path: string): string {
+  const short = relative(process.cwd(), path)
+  return short.startsWith('..') || short === '' ? path : short
 }

@@ -118,7 +118,7 @@ describe('migrate and tenants', () => {
       env: { ...env, DATABASE_URL: address.href },
     })
     expect(code).toBe(0)
-    expect(json<{ tenants: { id: string }[] }>().tenants.map(({ id }) => id)).toEqual(['acme', 'system'])
+    expect((json()['tenants'] as { id: string }[]).map(({ id }) => id)).toEqual(['acme', 'system'])
   })
 
   test('a name that cannot be a tenant is refused', async () => {
@@ -163,7 +163,7 @@ describe('append', () => {
   ])('$text is refused as $code', async ({ text, code, pointer }) => {
     const ran = await run(['append', text, '--json'])
     expect(ran.code).toBe(2)
-    expect(ran.json<{ error: object }>().error).toMatchObject({ code, ...(pointer === undefined ? {} : { pointer }) })
+    expect(ran.json()['error']).toMatchObject({ code, ...(pointer === undefined ? {} : { pointer }) })
     expect(ran.stderr).toMatch(new RegExp(`^error ${code}: `))
   })
 
@@ -183,7 +183,7 @@ describe('import', () => {
       const words = ['import', 'git', repository.path, '--tenant', 'twice', '--batch-size', '2', '--json']
       const both = await Promise.all([run(words), run(words)])
       expect(both.map(({ code }) => code)).toEqual([0, 0])
-      const sources = both.map(({ json }) => json<{ sources: { imported: number; already: number }[] }>().sources[0])
+      const sources = both.map(({ json }) => (json()['sources'] as { imported: number; already: number }[])[0])
       expect((sources[0]?.imported ?? 0) + (sources[1]?.imported ?? 0)).toBe(30)
       const again = await run(words)
       expect(again.json()).toMatchObject({ sources: [{ imported: 0, already: 30, complete: true }] })

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process'
 import { join } from 'node:path'
 import { root } from './root.js'
 
@@ -7,8 +7,10 @@ export interface Ran {
   stdout: string
   stderr: string
   /** Standard output as JSON. */
-  json: <T = Record<string, unknown>>() => T
+  json: () => Answer
 }
+
+export type Answer = Record<string, unknown>
 
 export interface RunOptions {
   env?: Record<string, string>
@@ -18,8 +20,16 @@ export interface RunOptions {
   root?: string
 }
 
-/** Runs the compiled command line to its end, in an environment without settings but those given. */
-export async function countersign(words: readonly string[], options: RunOptions = {}): Promise<Ran> {
+/** A running command line. */
+export interface Running {
+  process: ChildProcessWithoutNullStreams
+  /** What it has written so far, to both. */
+  output: () => string
+  ended: Promise<Ran>
+}
+
+/** Starts the compiled command line, in an environment without settings but those given. */
+export function start(words: readonly string[], options: RunOptions = {}): Running {
   const { env = {}, cwd = root, input = '', root: checkout = root } = options
   const main = JSON.stringify(join(checkout, 'dist', 'src', 'cli', 'main.js'))
   const program = `import { main } from ${main}; process.exitCode = await main(process.argv.slice(1))`
@@ -34,9 +44,14 @@ export async function countersign(words: readonly string[], options: RunOptions 
   for (const name of ['stdout', 'stderr'] as const) {
     child[name].setEncoding('utf8').on('data', (text: string) => (said[name] += text))
   }
-  const code = await new Promise<number | null>((done, fail) => {
+  const ended = new Promise<Ran>((done, fail) => {
     child.once('error', fail)
-    child.once('close', done)
+    child.once('close', (code) => done({ code, ...said, json: () => JSON.parse(said.stdout) as Answer }))
   })
-  return { code, ...said, json: <T>() => JSON.parse(said.stdout) as T }
+  return { process: child, output: () => said.stdout + said.stderr, ended }
+}
+
+/** Runs the command line to its end. */
+export async function countersign(words: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  return start(words, options).ended
 }

@@ -1,0 +1,63 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createToken } from '../auth/commands.js'
+import { ADMIN, AUDITOR } from '../auth/permissions.js'
+import { Authenticator } from '../auth/queries.js'
+import { homePaths, writePrivate } from '../embedded/home.js'
+import { host as hostPrincipal } from '../principal.js'
+import type { Host } from './host.js'
+
+const roles = { admin: ADMIN, auditor: AUDITOR } as const
+type Role = keyof typeof roles
+
+export interface DemoTokens {
+  readonly admin: string
+  readonly auditor: string
+  /** 0600; holds both, by tenant. */
+  readonly file: string
+  /** 0600; the auditor's as a header that curl takes with -H @FILE. */
+  readonly headerFile: string
+  /** Some were made now; else all are those of an earlier start. */
+  readonly made: boolean
+}
+
+type TokenFile = Record<string, Partial<Record<Role, string>>>
+
+/** An admin's and an auditor's token: those of an earlier start where they still are valid, else new ones. */
+export async function ensureTokens({ config, database }: Host, tenant: string): Promise<DemoTokens> {
+  const file = homePaths(config.home).tokens
+  const headerFile = join(config.home, `${tenant}-auditor.header`)
+  const kept = await readTokens(file)
+  const authenticator = new Authenticator(database)
+  const tokens = { admin: '', auditor: '' }
+  let made = false
+  for (const role of ['admin', 'auditor'] as const) {
+    const before = kept[tenant]?.[role]
+    const valid = before !== undefined && typeof (await authenticator.lookUp(before)) === 'object'
+    if (valid) tokens[role] = before
+    else {
+      const principal = `service:${tenant}-${role}`
+      const description = `made by countersign up --demo`
+      const created = await createToken(database, hostPrincipal(tenant), {
+        principal,
+        permissions: roles[role],
+        description,
+      })
+      tokens[role] = created.token
+      made = true
+    }
+  }
+  if (made) {
+    await writePrivate(file, `${JSON.stringify({ ...kept, [tenant]: tokens }, null, 2)}\n`)
+    await writePrivate(headerFile, `Authorization: Bearer ${tokens.auditor}\n`)
+  }
+  return { ...tokens, file, headerFile, made }
+}
+
+async function readTokens(file: string): Promise<TokenFile> {
+  try {
+    return JSON.parse(await readFile(file, 'utf8')) as TokenFile
+  } catch {
+    return {} // lost or damaged: new ones are made
+  }
+}

@@ -1,0 +1,159 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { listReports } from '../../reports/recorded.js'
+import { DomainError } from '../errors.js'
+import { ensureTenant, findTenant } from '../keyring/tenants.js'
+import { gitSource } from '../sources/git.js'
+import type { ImportSummary } from '../sources/import.js'
+import { fingerprintKey } from '../sources/into.js'
+import { ndjsonSource } from '../sources/ndjson.js'
+import type { Source } from '../sources/source.js'
+import type { Cli } from './cli.js'
+import { ensureTokens, type DemoTokens } from './demo-tokens.js'
+import { following } from './following.js'
+import type { Host } from './host.js'
+import { importOne } from './import.js'
+import { filesOf, makeAuditTrail, reportDeps, type MadeReport } from './report.js'
+import type { Running } from './serve.js'
+import type { Story } from './story.js'
+import { counted, printable, seconds, shortPath, size, thousands } from './terminal.js'
+import { packageRoot, programHere, quoted } from './version.js'
+
+const TENANT = 'demo'
+
+export interface DemoOutcome {
+  readonly findings: number
+  /** For --json. */
+  readonly answer: Record<string, unknown>
+}
+
+/** Fills the tenant `demo` with real events, verifies its log and reports on it; all of it may be repeated. */
+export async function runDemo(
+  cli: Cli,
+  story: Story,
+  running: Running,
+  { stays }: { stays: boolean },
+): Promise<DemoOutcome> {
+  const { host } = running
+  const { database, installation } = host
+  const known = await findTenant(database, TENANT)
+  const { log } = known ?? (await ensureTenant(database, installation, TENANT))
+  story.line('Tenant', `${TENANT}, ${known === undefined ? 'created now' : 'as before'}`)
+  const tokens = await ensureTokens(host, TENANT)
+  tellTokens(story, tokens)
+
+  cli.signal.throwIfAborted()
+  const { source, unit } = await demoSource(host)
+  const imported = await importDemo(cli, host, source, unit)
+  story.line('Import', ...tellImport(imported, unit))
+
+  cli.signal.throwIfAborted()
+  const made = await demoReport(cli, host, imported.imported > 0)
+  story.line('Report', ...tellReport(made))
+
+  const next = nextCommands(host, stays ? running.url : undefined, tokens, made)
+  story.blank()
+  story.line('Try next', ...next)
+  return {
+    findings: 0,
+    answer: {
+      tenant: { id: TENANT, log, created: known === undefined },
+      tokens: { file: tokens.file, headerFile: tokens.headerFile, made: tokens.made },
+      imported: {
+        source: imported.label,
+        imported: imported.imported,
+        already: imported.already,
+        refused: imported.refusedCount,
+        elapsedMs: Math.round(imported.elapsedMs),
+        ratePerS: Math.round(imported.ratePerS),
+      },
+      report: { id: made.report.id, seq: made.report.seq, rows: made.report.rows, files: made.files, made: made.now },
+      next,
+    },
+  }
+}
+
+/** Secrets are shown when they are made, and never again: the file has them. */
+function tellTokens(story: Story, { admin, auditor, file, made }: DemoTokens): void {
+  const where = `kept in ${shortPath(file)}, for you alone`
+  if (made) story.line('Tokens', `admin    ${admin}`, `auditor  ${auditor}`, where)
+  else story.line('Tokens', `admin and auditor, in ${shortPath(file)}`)
+}
+
+/** The checkout's own history; where it has none, or there is no git, the sample that comes with it. */
+async function demoSource({ installation }: Host): Promise<{ source: Source; unit: string }> {
+  try {
+    return { source: await gitSource(packageRoot, { own: true }), unit: 'commits' }
+  } catch (error) {
+    if (!(error instanceof DomainError && error.code.startsWith('GIT_'))) throw error
+  }
+  const path = join(packageRoot, 'docs', 'sample', 'events.ndjson')
+  return { source: await ndjsonSource({ path, fingerprintKey: fingerprintKey(installation) }), unit: 'events' }
+}
+
+async function importDemo(cli: Cli, host: Host, source: Source, unit: string): Promise<ImportSummary> {
+  return importOne(cli, host, TENANT, source, { unit, skipRefused: true })
+}
+
+function tellImport(summary: ImportSummary, unit: string): string[] {
+  const { imported, already, refusedCount, refused, elapsedMs, ratePerS, label, notes } = summary
+  const before = already > 0 ? `, ${thousands(already)} ${unit} imported before` : ''
+  const first =
+    imported === 0
+      ? `nothing new${before}`
+      : `${thousands(imported)} ${unit} in ${seconds(elapsedMs)} (${thousands(ratePerS)}/s)${before}`
+  return [
+    `${first}; ${printable(label)}`,
+    ...(refusedCount > 0
+      ? [`${thousands(refusedCount)} refused, the first: ${printable(refused[0]?.message ?? '')}`]
+      : []),
+    ...notes.map(printable),
+  ]
+}
+
+/** The last report again where nothing has come since, else a new one of everything that ever occurred. */
+async function demoReport(cli: Cli, host: Host, isNews: boolean): Promise<MadeReport & { now: boolean }> {
+  const last = isNews ? undefined : await lastReport(host)
+  if (last !== undefined) return { ...last, elapsedMs: 0, now: false }
+  const made = await makeAuditTrail(cli, host, TENANT, { by: 'occurred' })
+  return { ...made, now: true }
+}
+
+/** The newest report, unless a file of it is gone. */
+async function lastReport(host: Host): Promise<Pick<MadeReport, 'report' | 'files'> | undefined> {
+  const [report] = await following(host, TENANT, () => listReports(host.database, TENANT, { limit: 1 }))
+  if (report === undefined) return undefined
+  const files = filesOf(reportDeps(host), report)
+  return Object.values(files).every((path) => existsSync(path)) ? { report, files } : undefined
+}
+
+function tellReport({ report, files, elapsedMs, now }: MadeReport & { now: boolean }): string[] {
+  const { rows, generatedAt } = report
+  const when = now ? `in ${seconds(elapsedMs)}` : `as made ${generatedAt}`
+  return [
+    `audit trail, ${counted(rows, 'row')}, ${when}`,
+    ...report.files
+      .filter(({ format }) => format !== 'manifest')
+      .map(({ format, bytes, pages }) => {
+        const length = pages === undefined ? size(bytes) : `${counted(pages, 'page')}, ${size(bytes)}`
+        return `${shortPath(files[format] ?? '')} (${length})`
+      }),
+  ]
+}
+
+/** Lines that work as they are pasted, from the folder that this was started in. */
+function nextCommands(
+  { config }: Host,
+  url: string | undefined,
+  { headerFile }: DemoTokens,
+  { files }: MadeReport,
+): string[] {
+  const program = programHere(config.home)
+  return [
+    `${program} log show --tenant ${TENANT} --limit 5 --reverse`,
+    `${program} report check --tenant ${TENANT} ${quoted(shortPath(files['pdf'] ?? ''))}`,
+    url === undefined
+      ? `${program} verify --tenant ${TENANT}`
+      : `curl -s -H @${quoted(shortPath(headerFile))} ${quoted(`${url}/v1/entries?order=desc&limit=3`)}`,
+  ]
+}
