@@ -12,6 +12,8 @@ declare module 'fastify' {
     /** What a caller must have; a route without it must be marked public. */
     permission?: string
     public?: true
+    /** A public route that is cheap and must answer whoever asks, however often. */
+    unlimited?: true
     /** A permission that depends on the body, checked by `alsoNeeds`; `{…}` stands for what the body says. */
     alsoNeeds?: string
   }
@@ -67,7 +69,10 @@ export function guardRoutes(app: FastifyInstance, keeping: Gatekeeping): RouteAc
     if (route[guarded]) return
     route[guarded] = true
     const label = `${String(route.method)} ${route.url}`
-    const guard = permission === undefined ? openGuard(keeping, label) : guardOf(keeping, label, permission)
+    const guard =
+      permission === undefined
+        ? openGuard(keeping, label, route.config?.unlimited === true)
+        : guardOf(keeping, label, permission)
     route.onRequest = [guard, ...[route.onRequest ?? []].flat()]
   })
   return routes
@@ -107,10 +112,10 @@ export async function stillAllowed(
 
 type Hook = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void
 
-function openGuard({ anonymousRateLimit }: Gatekeeping, label: string): Hook {
+function openGuard({ anonymousRateLimit }: Gatekeeping, label: string, unlimited: boolean): Hook {
   return (request, _reply, done) => {
     request.route = label
-    const waitS = anonymousRateLimit.take(request.ip)
+    const waitS = unlimited ? 0 : anonymousRateLimit.take(request.ip)
     if (waitS > 0) done(rateLimited(waitS))
     else done()
   }

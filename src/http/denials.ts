@@ -18,7 +18,9 @@ interface Repeats {
 }
 
 const WINDOW_MS = 60_000
+/** Kinds of denials counted at once; whatever is beyond them is counted as one. */
 const MAX_KEYS = 10_000
+const ANY = 'any'
 
 /**
  * Puts denials on record. The first of its kind becomes an entry at once; repeats within the following minute become one
@@ -30,6 +32,7 @@ export class Denials {
   private readonly windowMs: number
   private readonly repeats = new Map<string, Repeats>()
   private readonly timers = new Set<NodeJS.Timeout>()
+  private closing = false
   private readonly writing = new Set<Promise<void>>()
 
   constructor(
@@ -45,16 +48,32 @@ export class Denials {
   }
 
   record(denial: Denial): void {
-    const { by, route, code, permission } = denial
-    const key = JSON.stringify([by?.tenant, by?.id, by?.via, route, code, permission])
+    const { code } = denial
+    const key = keyOf(denial)
     const repeats = this.repeats.get(key)
     if (repeats) {
       repeats.count++
       return
     }
-    if (this.repeats.size >= MAX_KEYS) return this.record({ route: 'any', code })
-    this.repeats.set(key, { denial, count: 0 })
+    if (this.repeats.size >= MAX_KEYS && denial.route !== ANY) {
+      this.record({ route: ANY, code })
+      return
+    }
+    this.open(key, { denial, count: 0 })
     this.write(denial, 1)
+  }
+
+  /** Writes the counts there are, and waits until all is on record. */
+  async close(): Promise<void> {
+    this.closing = true
+    for (const timer of this.timers) clearTimeout(timer)
+    this.timers.clear()
+    for (const key of this.repeats.keys()) this.end(key)
+    await Promise.all(this.writing)
+  }
+
+  private open(key: string, repeats: Repeats): void {
+    this.repeats.set(key, repeats)
     const timer = setTimeout(() => {
       this.timers.delete(timer)
       this.end(key)
@@ -63,12 +82,13 @@ export class Denials {
     this.timers.add(timer)
   }
 
-  /** Writes the counts there are, and waits until all is on record. */
-  async close(): Promise<void> {
-    for (const timer of this.timers) clearTimeout(timer)
-    this.timers.clear()
-    for (const key of this.repeats.keys()) this.end(key)
-    await Promise.all(this.writing)
+  /** What could not be written is counted with what comes, and tried again at the window's end. */
+  private keep(denial: Denial, count: number): void {
+    if (this.closing) return
+    const key = keyOf(denial)
+    const repeats = this.repeats.get(key)
+    if (repeats) repeats.count += count
+    else this.open(key, { denial, count })
   }
 
   private end(key: string): void {
@@ -78,7 +98,10 @@ export class Denials {
   }
 
   private write(denial: Denial, count: number): void {
-    const written = this.append(denial, count).catch(this.onTrouble)
+    const written = this.append(denial, count).catch((error: unknown) => {
+      this.onTrouble(error)
+      this.keep(denial, count)
+    })
     this.writing.add(written)
     void written.finally(() => this.writing.delete(written))
   }
@@ -94,4 +117,8 @@ export class Denials {
     }
     await this.appender.submit({ tenant: by.tenant, by: by.id, via: by.via, events: [prepare(event, { by }, 0)] })
   }
+}
+
+function keyOf({ by, route, code, permission }: Denial): string {
+  return JSON.stringify([by?.tenant, by?.id, by?.via, route, code, permission])
 }

@@ -55,6 +55,7 @@ export async function describeApi(
         securitySchemes: { token: { type: 'http', scheme: 'bearer', bearerFormat: 'cs_<tenant>.<secret>' } },
       },
     },
+    refResolver: { buildLocalReference: (schema, _base, _fragment, n) => String(schema['$id'] ?? `part-${n}`) },
     transform: ({ schema, url, route }) => {
       const { permission, alsoNeeds } = route.config ?? {}
       if (permission === undefined) return { schema: { ...schema, security: [] }, url }
@@ -77,9 +78,13 @@ export async function describeApi(
     {
       config: { public: true },
       schema: {
+        operationId: 'getDescription',
         summary: 'This description, as OpenAPI 3.1',
         tags: ['operations'],
-        response: { 200: Type.Object({}, { additionalProperties: true }), ...publicProblems() },
+        response: {
+          200: Type.Object({}, { additionalProperties: true, description: 'OpenAPI 3.1' }),
+          ...publicProblems(),
+        },
       },
     },
     async (_request, reply) => {

@@ -1,6 +1,6 @@
 import { Type, type TSchema } from 'typebox'
 
-/** Parts that several routes describe their requests and answers with. */
+/** Parts that several routes describe their requests and answers with. Those with an `$id` are components of the description. */
 
 export const Seq = Type.Integer({ minimum: 0, description: 'Place in the log: 0, 1, 2, … without gaps' })
 export const At = Type.String({ format: 'date-time', description: 'Recorded time, UTC with milliseconds' })
@@ -12,6 +12,8 @@ export const PermissionText = Type.String({
   description: '`area/resource:verb`; `*` stands for a whole segment',
   examples: ['ledger/events:write'],
 })
+
+export const Outcome = Type.Enum(['success', 'failure', 'denied'])
 
 export const ProblemSchema = Type.Object(
   {
@@ -25,7 +27,7 @@ export const ProblemSchema = Type.Object(
     help: Type.String({ description: 'What to do' }),
     requestId: Type.Optional(Type.String()),
   },
-  { title: 'Problem', description: 'RFC 9457 problem document' },
+  { $id: 'Problem', title: 'Problem', description: 'RFC 9457 problem document' },
 )
 
 const reasons: Readonly<Record<number, string>> = {
@@ -59,6 +61,6 @@ export function publicProblems(...statuses: number[]): Record<number, TSchema> {
 function problem(status: number): TSchema {
   return {
     description: reasons[status] ?? 'Refused',
-    content: { 'application/problem+json': { schema: ProblemSchema } },
+    content: { 'application/problem+json': { schema: Type.Ref('Problem') } },
   }
 }

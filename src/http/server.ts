@@ -18,13 +18,14 @@ import type { Metrics } from './metrics.js'
 import { allowedMethods, answerBrokenRequest } from './unroutable.js'
 import { fromFastify, internalProblem, isOutage, problemOf, sendProblem } from './problem.js'
 import { RateLimit } from './rate-limit.js'
-import { eventRoutes, eventStore } from './routes/events.js'
+import { CloudEventSchema, eventRoutes, EventSchema, eventStore } from './routes/events.js'
 import { personalRoutes } from './routes/personal.js'
-import { reportRoutes } from './routes/reports.js'
-import { entryRoutes } from './routes/entries.js'
+import { reportRoutes, ReportSchema } from './routes/reports.js'
+import { entryRoutes, EntrySchema } from './routes/entries.js'
 import { logRoutes } from './routes/log.js'
 import { operationRoutes } from './routes/operations.js'
 import { tokenRoutes } from './routes/tokens.js'
+import { ProblemSchema } from './schemas.js'
 import { secureHeaders } from './security-headers.js'
 import { validatorCompiler } from './validate.js'
 
@@ -125,6 +126,7 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
     throw new DomainError('METHOD_NOT_ALLOWED', `this address takes ${allowed.join(', ')}, not ${request.method}`)
   })
 
+  for (const schema of [ProblemSchema, EventSchema, CloudEventSchema, EntrySchema, ReportSchema]) app.addSchema(schema)
   await describeApi(app, { version: deps.version, publicUrl: settings.publicUrl })
   await app.register(eventRoutes, {
     take: eventStore(deps.ingest),

@@ -50,8 +50,9 @@ describe('the router', () => {
 
 describe('the description', () => {
   interface Operation {
+    operationId?: string
     summary?: string
-    responses: Record<string, { content?: Record<string, { schema: unknown }> }>
+    responses: Record<string, { description: string; content?: Record<string, { schema: unknown }> }>
     security?: object[]
   }
 
@@ -59,6 +60,20 @@ describe('the description', () => {
     const { json } = await api.call('GET', '/openapi.json')
     expect(json['openapi']).toBe('3.1.0')
     const paths = json['paths'] as Record<string, Record<string, Operation>>
+    const text = JSON.stringify(json)
+    const components = (json['components'] as { schemas: object }).schemas
+    for (const [, name = ''] of text.matchAll(/"\$ref":"([^"]+)"/g)) {
+      expect(Object.keys(components).map((key) => `#/components/schemas/${key}`)).toContain(name)
+    }
+    // Keywords that OpenAPI 3.0 had and JSON Schema 2020-12 has not.
+    expect(text).not.toMatch(/"nullable":|"exclusiveMinimum":true|"\$id":/)
+    const operations = Object.values(paths).flatMap((path) => Object.values(path))
+    const ids = operations.map(({ operationId }) => operationId)
+    expect(ids).not.toContain(undefined)
+    expect(new Set(ids).size).toBe(ids.length)
+    for (const { responses } of operations) {
+      for (const { description } of Object.values(responses)) expect(description).not.toBe('Default Response')
+    }
     for (const { method, url, permission } of api.service.server.routes) {
       if (method === 'HEAD' || url.startsWith('/docs')) continue
       const operation = paths[url.replaceAll(/:([a-zA-Z]+)/g, '{$1}')]?.[method.toLowerCase()]

@@ -5,7 +5,7 @@ import { DomainError } from '../../errors.js'
 import { permissions } from '../../auth/permissions.js'
 import { DEFAULT_LIMIT, getEntry, listEntries, MAX_LIMIT, streamEntries } from '../../ledger/query.js'
 import { callerOf, stillAllowed } from '../authorize.js'
-import { At, Hash, PrincipalId, problems, Seq } from '../schemas.js'
+import { At, Hash, Outcome, PrincipalId, problems, Seq } from '../schemas.js'
 import type { App, ServerDeps } from '../server.js'
 import { eventStream, goneSignal, linesOf } from '../stream.js'
 
@@ -23,7 +23,7 @@ const EntryMembers = {
   ),
   chainHash: Hash,
 }
-const Entry = Type.Object(EntryMembers, { title: 'Entry' })
+export const EntrySchema = Type.Object(EntryMembers, { $id: 'Entry', title: 'Entry' })
 
 const Text = Type.String({ minLength: 1, maxLength: 255 })
 const Time = Type.String({ description: 'RFC 3339 with an offset', examples: ['2026-11-20T10:00:00Z'] })
@@ -34,7 +34,7 @@ const Filter = {
   target: Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: "Any of an entry's targets" })),
   subject: Type.Optional(Type.String({ description: 'A person with personal data sealed in the entry, by pseudonym' })),
   stream: Type.Optional(Text),
-  outcome: Type.Optional(Type.Union([Type.Literal('success'), Type.Literal('failure'), Type.Literal('denied')])),
+  outcome: Type.Optional(Outcome),
   fromSeq: Type.Optional(Seq),
   toSeq: Type.Optional(Type.Integer({ minimum: 0, description: 'Included' })),
   from: Type.Optional(Time),
@@ -60,6 +60,7 @@ export async function entryRoutes(app: App, deps: ServerDeps): Promise<void> {
     {
       config: { permission: permissions.readEntries },
       schema: {
+        operationId: 'listEntries',
         summary: 'List entries',
         description:
           'In the order of seq, page by page. With `Accept: application/x-ndjson` all that is found comes as one stream, ' +
@@ -70,7 +71,7 @@ export async function entryRoutes(app: App, deps: ServerDeps): Promise<void> {
             ...Filter,
             limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_LIMIT, default: DEFAULT_LIMIT })),
             cursor: Type.Optional(Type.String({ description: '`next` of the page before' })),
-            order: Type.Optional(Type.Union([Type.Literal('asc'), Type.Literal('desc')])),
+            order: Type.Optional(Type.Enum(['asc', 'desc'])),
             atLeast: Type.Optional(
               Type.Integer({ minimum: 0, description: 'Wait, a bounded time, until filters find this seq' }),
             ),
@@ -84,7 +85,7 @@ export async function entryRoutes(app: App, deps: ServerDeps): Promise<void> {
               'application/json': {
                 schema: Type.Object(
                   {
-                    entries: Type.Array(Entry),
+                    entries: Type.Array(Type.Ref('Entry')),
                     next: Type.Optional(Type.String({ description: 'Send it as `cursor` for the next page' })),
                     indexedUpTo: IndexedUpTo,
                     head: Type.Object({ size: Type.Integer({ minimum: 0 }) }),
@@ -122,6 +123,7 @@ export async function entryRoutes(app: App, deps: ServerDeps): Promise<void> {
       config: { permission: permissions.readEntries },
       exposeHeadRoute: false,
       schema: {
+        operationId: 'followEntries',
         summary: 'Follow the log',
         description:
           "Server-sent events, one per entry as it is committed: `id` is the entry's seq, `event` is `entry`, `data` the " +
@@ -157,6 +159,7 @@ export async function entryRoutes(app: App, deps: ServerDeps): Promise<void> {
     {
       config: { permission: permissions.readEntries },
       schema: {
+        operationId: 'getEntry',
         summary: 'Read one entry',
         description:
           'With its exact leaf bytes: leafHash = SHA-256(0x00, leaf), chainHash = SHA-256(chainHash before, leafHash).',
@@ -165,7 +168,7 @@ export async function entryRoutes(app: App, deps: ServerDeps): Promise<void> {
         response: {
           200: Type.Object(
             { ...EntryMembers, leaf: Type.String({ description: 'Base64' }), leafHash: Hash },
-            { title: 'EntryProof' },
+            { title: 'EntryProof', description: 'The entry' },
           ),
           ...problems(400, 404),
         },

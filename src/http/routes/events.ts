@@ -4,7 +4,7 @@ import { DomainError } from '../../errors.js'
 import { ingest, type IngestDeps, type Ingested } from '../../keyring/ingest.js'
 import { callerOf } from '../authorize.js'
 import { identityOf, modeOf, readEvents } from '../events-body.js'
-import { At, Hash, PrincipalId, problems, Seq } from '../schemas.js'
+import { At, Hash, Outcome, PrincipalId, problems, Seq } from '../schemas.js'
 import type { App } from '../server.js'
 
 const Accepted = Type.Object(
@@ -39,7 +39,7 @@ const PartySchema = Type.Union([
   ),
 ])
 
-const EventSchema = Type.Object(
+export const EventSchema = Type.Object(
   {
     type: Type.String({ description: 'Dotted words, a past fact', examples: ['role.granted'] }),
     actor: Type.Optional(PartySchema),
@@ -65,16 +65,14 @@ const EventSchema = Type.Object(
     occurredAt: Type.Optional(
       Type.String({ format: 'date-time', description: 'RFC 3339 with an offset; kept as written' }),
     ),
-    outcome: Type.Optional(Type.Union([Type.Literal('success'), Type.Literal('failure'), Type.Literal('denied')])),
+    outcome: Type.Optional(Outcome),
     reason: Type.Optional(Type.String({ maxLength: 64 })),
     schema: Type.Optional(Type.Integer({ minimum: 1, description: "Version of the type's data" })),
     source: Type.Optional(
       Type.Object(
         {
           name: Type.Optional(Id),
-          delivery: Type.Optional(
-            Type.Union([Type.Literal('at-least-once'), Type.Literal('at-most-once'), Type.Literal('exactly-once')]),
-          ),
+          delivery: Type.Optional(Type.Enum(['at-least-once', 'at-most-once', 'exactly-once'])),
           position: Type.Optional(Id),
           replayable: Type.Optional(Type.Boolean()),
         },
@@ -84,12 +82,12 @@ const EventSchema = Type.Object(
     trace: Type.Optional(Type.String({ description: 'W3C traceparent' })),
     cause: Type.Optional(Type.Integer({ minimum: 0, description: 'seq of the entry that led to this' })),
   },
-  { additionalProperties: false, title: 'Event' },
+  { additionalProperties: false, $id: 'Event', title: 'Event' },
 )
 
-const CloudEventSchema = Type.Object(
+export const CloudEventSchema = Type.Object(
   { specversion: Type.Literal('1.0'), id: Type.String(), source: Type.String(), type: Type.String() },
-  { title: 'CloudEvent', description: 'CloudEvents 1.0, JSON event format' },
+  { $id: 'CloudEvent', title: 'CloudEvent', description: 'CloudEvents 1.0, JSON event format' },
 )
 
 const content = (schema: unknown) => ({ schema })
@@ -97,10 +95,12 @@ const content = (schema: unknown) => ({ schema })
 /** The body as each content type carries it. The gate and `checkEvent` hold it against this, with better words. */
 const EventsBody = {
   content: {
-    'application/json': content(Type.Union([EventSchema, Type.Array(EventSchema, { minItems: 1, maxItems: 1000 })])),
+    'application/json': content(
+      Type.Union([Type.Ref('Event'), Type.Array(Type.Ref('Event'), { minItems: 1, maxItems: 1000 })]),
+    ),
     'application/x-ndjson': content(Type.String({ description: 'One event per line' })),
-    'application/cloudevents+json': content(CloudEventSchema),
-    'application/cloudevents-batch+json': content(Type.Array(CloudEventSchema, { minItems: 1, maxItems: 1000 })),
+    'application/cloudevents+json': content(Type.Ref('CloudEvent')),
+    'application/cloudevents-batch+json': content(Type.Array(Type.Ref('CloudEvent'), { minItems: 1, maxItems: 1000 })),
   },
 }
 
@@ -151,6 +151,7 @@ export async function eventRoutes(app: App, { take, path, bodyLimitBytes }: Even
       },
       validatorCompiler: () => () => true,
       schema: {
+        operationId: 'appendEvents',
         summary: 'Append events',
         description:
           'One event, an array, NDJSON, or CloudEvents 1.0 (structured, batched, or binary mode with `ce-` headers): up to ' +

@@ -16,7 +16,7 @@ const Log = Type.Object(
       description:
         'SEQ:HASH of the last entry. Keep it elsewhere: `countersign verify --expect` finds a log that was cut or rewritten since',
     }),
-    level: Type.Union([Type.Literal('chained'), Type.Literal('sealed'), Type.Literal('witnessed')], {
+    level: Type.Enum(['chained', 'sealed', 'witnessed'], {
       description: 'The assurance level: what a manipulation of the log would meet',
     }),
     detects: Type.String({ description: 'What this level detects' }),
@@ -32,7 +32,7 @@ const Log = Type.Object(
       Type.Null(),
     ]),
   },
-  { title: 'Log' },
+  { title: 'Log', description: 'The log as it stands' },
 )
 
 /** There are no checkpoints and no witnesses yet, so no log is more than chained. */
@@ -45,6 +45,7 @@ export async function logRoutes(app: App, { database }: ServerDeps): Promise<voi
     {
       config: { permission: permissions.readLog },
       schema: {
+        operationId: 'getLog',
         summary: 'The log: size, head, assurance level, last verification',
         tags: ['log'],
         response: { 200: Log, ...problems() },

@@ -7,12 +7,14 @@ import type { App, ServerDeps } from '../server.js'
 
 /** A database that takes longer to say anything is as good as gone. */
 const PATIENCE_MS = 2_000
+/** Who balances load asks often, from many places, and without a limit: the database is asked once for all of them. */
+const REMEMBERED_MS = 250
 const FOLLOWERS = [ENTRY_INDEX, REPORTS]
 
 const Readiness = Type.Object(
   {
-    status: Type.Union([Type.Literal('ready'), Type.Literal('unavailable')]),
-    database: Type.Union([Type.Literal('up'), Type.Literal('down')]),
+    status: Type.Enum(['ready', 'unavailable']),
+    database: Type.Enum(['up', 'down']),
     followers: Type.Optional(
       Type.Array(
         Type.Object({
@@ -22,21 +24,23 @@ const Readiness = Type.Object(
       ),
     ),
   },
-  { title: 'Readiness' },
+  { title: 'Readiness', description: 'Whether requests can be served' },
 )
 
 /** Health and metrics: public, and without a word about tenants. */
 export async function operationRoutes(app: App, { database, metrics }: ServerDeps): Promise<void> {
   metrics.lag(() => followersOf(database))
+  const readiness = remembered(() => followersOf(database), REMEMBERED_MS)
 
   app.get(
     '/healthz',
     {
-      config: { public: true },
+      config: { public: true, unlimited: true },
       schema: {
+        operationId: 'getHealth',
         summary: 'Liveness: this process answers',
         tags: ['operations'],
-        response: { 200: Type.Object({ status: Type.Literal('alive') }), ...publicProblems() },
+        response: { 200: Type.Object({ status: Type.Enum(['alive']) }, { description: 'Alive' }), ...publicProblems() },
       },
     },
     () => ({ status: 'alive' as const }),
@@ -45,8 +49,9 @@ export async function operationRoutes(app: App, { database, metrics }: ServerDep
   app.get(
     '/readyz',
     {
-      config: { public: true },
+      config: { public: true, unlimited: true },
       schema: {
+        operationId: 'getReadiness',
         summary: "Readiness: PostgreSQL, and the followers' lag",
         description: 'A follower that lags makes answers older, not wrong, so that it leaves the service ready.',
         tags: ['operations'],
@@ -56,7 +61,7 @@ export async function operationRoutes(app: App, { database, metrics }: ServerDep
     async (_request, reply) => {
       void reply.header('cache-control', 'no-store')
       try {
-        return { status: 'ready' as const, database: 'up' as const, followers: await followersOf(database) }
+        return { status: 'ready' as const, database: 'up' as const, followers: await readiness() }
       } catch (error) {
         app.log.warn({ err: error }, 'not ready')
         void reply.code(503).header('retry-after', 2)
@@ -70,6 +75,7 @@ export async function operationRoutes(app: App, { database, metrics }: ServerDep
     {
       config: { public: true },
       schema: {
+        operationId: 'getMetrics',
         summary: 'Metrics as Prometheus text',
         tags: ['operations'],
         response: {
@@ -100,5 +106,15 @@ async function followersOf({ reader, operator }: Database): Promise<{ consumer: 
   } finally {
     clearTimeout(timer)
     asked.catch(() => undefined)
+  }
+}
+
+/** Asks once for everybody who wants to know within some time. */
+function remembered<T>(ask: () => Promise<T>, ms: number): () => Promise<T> {
+  let last: { answer: Promise<T>; atMs: number } | undefined
+  return async () => {
+    const now = performance.now()
+    if (!last || now - last.atMs > ms) last = { answer: ask(), atMs: now }
+    return last.answer
   }
 }

@@ -18,6 +18,7 @@ export async function personalRoutes(app: App, { ingest, denials }: ServerDeps):
     {
       config: { permission: permissions.readEntries, alsoNeeds: 'personal/{group}:reveal' },
       schema: {
+        operationId: 'revealGroup',
         summary: 'Reveal a sealed group',
         description:
           'Decrypts one group of personal data of an entry. The disclosure is an entry (`personal.revealed`) before the ' +
@@ -39,7 +40,7 @@ export async function personalRoutes(app: App, { ingest, denials }: ServerDeps):
               salt: Type.String({ description: 'Base64' }),
               recordedSeq: RecordedSeq,
             },
-            { title: 'Revealed' },
+            { title: 'Revealed', description: 'The opened group' },
           ),
           ...problems(400, 404, 410, 413, 415),
         },
@@ -59,6 +60,7 @@ export async function personalRoutes(app: App, { ingest, denials }: ServerDeps):
     {
       config: { permission: permissions.findSubjects },
       schema: {
+        operationId: 'findSubject',
         summary: "Find a person's pseudonym",
         description:
           'The search is an entry (`subject.searched`) before the answer leaves, whether or not somebody was found; what ' +
@@ -78,7 +80,7 @@ export async function personalRoutes(app: App, { ingest, denials }: ServerDeps):
               subject: Type.Optional(Type.String({ description: 'Absent where nobody is known by this' })),
               recordedSeq: RecordedSeq,
             },
-            { title: 'Found' },
+            { title: 'Found', description: 'Whom the identifier names' },
           ),
           ...problems(400, 413, 415),
         },

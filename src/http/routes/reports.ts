@@ -4,17 +4,17 @@ import { downloadReport, generateAuditTrail } from '../../../reports/generate.js
 import { listReports, type RecordedReport } from '../../../reports/recorded.js'
 import { permissions } from '../../auth/permissions.js'
 import { callerOf } from '../authorize.js'
-import { At, PrincipalId, problems, Seq } from '../schemas.js'
+import { At, Outcome, PrincipalId, problems, Seq } from '../schemas.js'
 import type { App, ServerDeps } from '../server.js'
 
-const Format = Type.Union([Type.Literal('csv'), Type.Literal('pdf'), Type.Literal('manifest')])
+const Format = Type.Enum(['csv', 'pdf', 'manifest'])
 const Text = Type.String({ minLength: 1, maxLength: 255 })
 
 const ReportRequest = Type.Object(
   {
     kind: Type.Optional(Type.Literal('audit-trail')),
     by: Type.Optional(
-      Type.Union([Type.Literal('recorded'), Type.Literal('occurred')], {
+      Type.Enum(['recorded', 'occurred'], {
         description: 'Which time the period is one of; recorded unless said otherwise',
       }),
     ),
@@ -34,19 +34,17 @@ const ReportRequest = Type.Object(
           target: Type.Optional(Text),
           subject: Type.Optional(Text),
           stream: Type.Optional(Text),
-          outcome: Type.Optional(
-            Type.Union([Type.Literal('success'), Type.Literal('failure'), Type.Literal('denied')]),
-          ),
+          outcome: Type.Optional(Outcome),
         },
         { additionalProperties: false },
       ),
     ),
-    formats: Type.Optional(Type.Array(Type.Union([Type.Literal('csv'), Type.Literal('pdf')]), { minItems: 1 })),
+    formats: Type.Optional(Type.Array(Type.Enum(['csv', 'pdf']), { minItems: 1 })),
   },
   { additionalProperties: false, title: 'ReportRequest' },
 )
 
-const Report = Type.Object(
+export const ReportSchema = Type.Object(
   {
     id: Type.String(),
     kind: Type.String(),
@@ -66,7 +64,7 @@ const Report = Type.Object(
       }),
     ),
   },
-  { title: 'Report' },
+  { $id: 'Report', title: 'Report' },
 )
 
 /** Reports: made, listed, downloaded. Making and downloading are entries. */
@@ -76,11 +74,15 @@ export async function reportRoutes(app: App, { database, reports }: ServerDeps):
     {
       config: { permission: permissions.writeReports },
       schema: {
+        operationId: 'makeReport',
         summary: 'Make an audit-trail report',
         description: 'Answers once the report is made and recorded (`report.generated`), with the digest of each file.',
         tags: ['reports'],
         body: ReportRequest,
-        response: { 201: Report, ...problems(400, 413, 415) },
+        response: {
+          201: { description: 'The report as it was recorded', ...Type.Ref('Report') },
+          ...problems(400, 413, 415),
+        },
       },
       serializerCompiler: () => JSON.stringify,
     },
@@ -97,6 +99,7 @@ export async function reportRoutes(app: App, { database, reports }: ServerDeps):
     {
       config: { permission: permissions.readReports },
       schema: {
+        operationId: 'listReports',
         summary: 'List reports',
         description: 'Newest first.',
         tags: ['reports'],
@@ -108,10 +111,13 @@ export async function reportRoutes(app: App, { database, reports }: ServerDeps):
           { additionalProperties: false },
         ),
         response: {
-          200: Type.Object({
-            reports: Type.Array(Report),
-            next: Type.Optional(Type.Integer({ description: 'Send it as `before` for the next page' })),
-          }),
+          200: Type.Object(
+            {
+              reports: Type.Array(Type.Ref('Report')),
+              next: Type.Optional(Type.Integer({ description: 'Send it as `before` for the next page' })),
+            },
+            { description: 'A page of reports' },
+          ),
           ...problems(400),
         },
       },
@@ -135,6 +141,7 @@ export async function reportRoutes(app: App, { database, reports }: ServerDeps):
       // Asking for the headers alone would be recorded as a download.
       exposeHeadRoute: false,
       schema: {
+        operationId: 'downloadReport',
         summary: 'Download a report',
         description:
           'The recorded bytes, made again where the file is gone. The download is an entry (`report.downloaded`) before the ' +

@@ -16,11 +16,14 @@ const Grant = {
   ),
 }
 
-const Created = Type.Object({
-  id: TokenId,
-  token: Type.String({ description: 'The secret, shown this once' }),
-  ...Grant,
-})
+const Created = Type.Object(
+  {
+    id: TokenId,
+    token: Type.String({ description: 'The secret, shown this once' }),
+    ...Grant,
+  },
+  { description: 'The token, with its secret' },
+)
 
 const TokenSchema = Type.Object({
   id: TokenId,
@@ -36,6 +39,7 @@ export async function tokenRoutes(app: App, { database, authenticator }: ServerD
     {
       config: { permission: permissions.writeTokens },
       schema: {
+        operationId: 'createToken',
         summary: 'Make a token',
         description: 'Nobody grants what they do not have. The secret is shown this once; only its SHA-256 is kept.',
         tags: ['tokens'],
@@ -55,6 +59,7 @@ export async function tokenRoutes(app: App, { database, authenticator }: ServerD
     {
       config: { permission: permissions.readTokens },
       schema: {
+        operationId: 'listTokens',
         summary: 'List tokens',
         description: 'Newest first, revoked and expired ones included, never a secret.',
         tags: ['tokens'],
@@ -66,10 +71,13 @@ export async function tokenRoutes(app: App, { database, authenticator }: ServerD
           { additionalProperties: false },
         ),
         response: {
-          200: Type.Object({
-            tokens: Type.Array(TokenSchema),
-            next: Type.Optional(Type.String({ description: 'Send it as `before` for the next page' })),
-          }),
+          200: Type.Object(
+            {
+              tokens: Type.Array(TokenSchema),
+              next: Type.Optional(Type.String({ description: 'Send it as `before` for the next page' })),
+            },
+            { description: 'A page of tokens' },
+          ),
           ...problems(400),
         },
       },
@@ -90,11 +98,12 @@ export async function tokenRoutes(app: App, { database, authenticator }: ServerD
     {
       config: { permission: permissions.writeTokens },
       schema: {
+        operationId: 'revokeToken',
         summary: 'Revoke a token',
         description: 'At once in the process that answers, within 5 seconds in others. Repeating it changes nothing.',
         tags: ['tokens'],
         params: Type.Object({ id: Type.String() }),
-        response: { 204: Type.Null(), ...problems(404) },
+        response: { 204: Type.Null({ description: 'Revoked, now or before' }), ...problems(404) },
       },
     },
     async (request, reply) => {
