@@ -14,7 +14,6 @@ export interface Measure {
 export interface Context {
   readonly quick: boolean
   readonly rounds: number
-  readonly note: (text: string) => void
 }
 
 export interface Rounds {

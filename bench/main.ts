@@ -5,7 +5,9 @@ import { parseArgs } from 'node:util'
 import { appendMeasures } from './append.js'
 import { emmettMeasures } from './emmett.js'
 import { judge, type Measure, type Result } from './harness.js'
+import { httpMeasures } from './http.js'
 import { openStore, type Store } from './store.js'
+import { measureWhileSmall, verifyAll, verifyMeasures } from './verify.js'
 
 const HELP = `npm run bench -- [--quick] [--only id,id] [--json FILE]
 
@@ -27,8 +29,20 @@ const { values: options } = parseArgs({
   },
 })
 
+/** In the order of the table: what fills the log most comes late. */
 function measuresOf(store: Store): Measure[] {
-  return [...appendMeasures(store), ...emmettMeasures(store)]
+  const [verification = [], memoryAndGrowth = []] = halves(verifyMeasures(store))
+  return [
+    ...appendMeasures(store),
+    ...verification,
+    ...httpMeasures(store),
+    ...emmettMeasures(store),
+    ...memoryAndGrowth,
+  ]
+}
+
+function halves<T>([first, ...rest]: readonly T[]): T[][] {
+  return first === undefined ? [] : [[first], rest]
 }
 
 if (options.help) console.log(HELP)
@@ -46,16 +60,15 @@ async function run(): Promise<void> {
     const unknown = wanted?.find((id) => !all.some((measure) => measure.id === id))
     if (unknown !== undefined) throw new Error(`there is no measure ${unknown}; --list prints them`)
     const results: Result[] = []
+    const context = { quick: options.quick, rounds: options.quick ? 3 : 5 }
+    if (wanted?.includes('growth') ?? true) await measureWhileSmall(store, context)
     for (const measure of all.filter(({ id }) => wanted?.includes(id) ?? true)) {
-      const rounds = await measure.run({
-        quick: options.quick,
-        rounds: options.quick ? 3 : 5,
-        note: (text) => console.error(text),
-      })
+      const rounds = await measure.run(context)
       const result = judge(measure, rounds)
       results.push(result)
       console.log(line(measure, result))
     }
+    console.log(`\nThe whole chain verifies: ${(await verifyAll(store)).toLocaleString('en')} entries.`)
     report(store, results)
   } finally {
     await store.close()
