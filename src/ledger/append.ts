@@ -3,7 +3,7 @@ import { inTenant, type Db, type Tx } from '../db/database.js'
 import { DomainError } from '../errors.js'
 import type { Principal } from '../principal.js'
 import { Batch, type Addition, type Head, type Placed, type PreparedEvent } from './batch.js'
-import { KeyEpochMoved, StreamVersionConflict, tenantUnknown } from './errors.js'
+import { CLOCK_AHEAD, clockAhead, KeyEpochMoved, StreamVersionConflict, tenantUnknown } from './errors.js'
 import { readLeaf } from './entry.js'
 import type { LeafEvent } from './event.js'
 import { prepare } from './prepare.js'
@@ -28,6 +28,7 @@ export interface Appended extends Placed {
  * The tenant's head stays locked until the transaction ends; `wake` tells followers afterwards, or they find out by polling.
  * @throws StreamVersionConflict when the stream has moved on; abandon the transaction and start over
  * @throws KeyEpochMoved when keys changed since the groups were sealed; the same
+ * @throws DomainError CLOCK_AHEAD
  */
 export async function append(tx: Tx, target: AppendTarget, events: readonly PreparedEvent[]): Promise<Appended> {
   const { by, stream, expectedVersion, epoch } = target
@@ -94,9 +95,13 @@ async function tryAppendAt(tx: Tx, head: Head, addition: Addition, nowMs: number
   batch.reset()
   const [placed] = batch.extend(head, [addition], nowMs)
   const { text, values } = batch.statement({ notify: false })
-  const { rows } = await tx.executeQuery<{ moved: number[] }>(CompiledQuery.raw(text, values))
+  const { rows } = await tx.executeQuery<{ moved: number[] }>(CompiledQuery.raw(text, values)).catch(asDomainError)
   spareBatches.push(batch)
   return rows[0]?.moved.length === 1 ? placed : undefined
+}
+
+function asDomainError(error: unknown): never {
+  throw (error as { code?: unknown } | null)?.code === CLOCK_AHEAD ? clockAhead() : error
 }
 
 /** A batch keeps its memory for the next one: as many are kept as were ever in use at once. */

@@ -6,7 +6,7 @@ import { isConditional, keysOf, Lane, questionsOf, receiptOf } from './appender-
 import type { Call, Receipt, Room, Submission } from './appender-lane.js'
 import { Batch, lastOf, type Head, type Placed } from './batch.js'
 import { checkPrincipal } from './envelope.js'
-import { outcomeUnknown, storeUnavailable, tenantUnknown } from './errors.js'
+import { CLOCK_AHEAD, clockAhead, outcomeUnknown, storeUnavailable, tenantUnknown } from './errors.js'
 
 export interface AppenderOptions {
   /** Events in the queue at most; past it callers are told to come back. */
@@ -542,8 +542,7 @@ function judge(error: unknown): 'unknown' | 'refused' | 'again' | 'bad' {
   return 'bad'
 }
 
-/** SQLSTATEs; CS001 is our own, raised by `ledger_clock_is_ahead`. */
-const CLOCK_AHEAD = 'CS001'
+/** SQLSTATEs. */
 const READ_ONLY = '25006'
 const LOCK_TIMEOUT = '55P03'
 const CANCELLED = '57014'
@@ -553,7 +552,5 @@ const NOT_PREPARED = '26000'
 /** One of an earlier attempt's may still be under way where its connection was lost: nobody can say then. */
 function refusal({ attempts }: Call, error?: unknown): DomainError {
   if (attempts.length > 0) return outcomeUnknown()
-  if (!(error instanceof pg.DatabaseError && error.code === CLOCK_AHEAD)) return storeUnavailable()
-  const message = "this server's clock is more than 5 s ahead of the database's; nothing was written"
-  return new DomainError('CLOCK_AHEAD', message, { retryAfterS: 5 })
+  return error instanceof pg.DatabaseError && error.code === CLOCK_AHEAD ? clockAhead() : storeUnavailable()
 }

@@ -29,6 +29,14 @@ export function sourceMoved(source: string, after: string | null, stands: string
   )
 }
 
+/** SQLSTATE of `ledger_clock_is_ahead`, one of our own. */
+export const CLOCK_AHEAD = 'CS001'
+
+export const clockAhead = (): DomainError =>
+  new DomainError('CLOCK_AHEAD', "this server's clock is more than 5 s ahead of the database's; nothing was written", {
+    retryAfterS: 5,
+  })
+
 export const storeUnavailable = (): DomainError =>
   new DomainError('STORE_UNAVAILABLE', 'the database cannot be reached or cannot write now; nothing was written', {
     retryAfterS: 2,
