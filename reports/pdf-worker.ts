@@ -72,7 +72,7 @@ async function write(
   path: string,
   parameters: AuditTrailParameters,
   summary: AuditTrailSummary,
-  rows: readonly SetRow[],
+  rows: SetRow[],
   clock: ZoneClock,
   typefaces: Typefaces,
   onDrawn: (share: number) => void,
@@ -98,12 +98,16 @@ async function write(
     told = share
     onDrawn(share)
   })
+  const listed = rows.length
+  const content = [
+    ...frontPages({ parameters, summary, listed, shortened }, clock, typefaces),
+    ...entries(rows, parameters, clock, typefaces),
+  ]
+  // From here on the lines live on as pdfmake's nodes: once is enough.
+  rows.length = 0
   const created = new Date(parameters.asOf)
   const document = pdfmake.createPdf({
-    content: [
-      ...frontPages({ parameters, summary, listed: rows.length, shortened }, clock, typefaces),
-      ...entries(rows, parameters, clock, typefaces),
-    ],
+    content,
     footer: (page, count) => {
       pages = count
       return footer(page, count, parameters)
@@ -127,7 +131,7 @@ async function write(
   })
   const stream = (await document.getStream()) as unknown as AsyncIterable<Uint8Array> & { end(): void }
   stream.end()
-  return { ...(await writeWhole(path, stream)), rows: rows.length, shortened, pages }
+  return { ...(await writeWhole(path, stream)), rows: listed, shortened, pages }
 }
 
 function entries(

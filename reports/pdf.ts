@@ -10,7 +10,7 @@ export const PDF_ROW_LIMIT = 20_000
  * Lines of text after which no further entry is listed, so that 20,000 very long ones cannot exhaust the memory: a line takes about
  * 5 kB while pages are laid out. 20,000 entries of common length stay below it.
  */
-export const PDF_LINE_LIMIT = 250_000
+export const PDF_LINE_LIMIT = 320_000
 
 export interface PdfLimits {
   rows: number
@@ -44,7 +44,7 @@ export function startPdf(
   const input: PdfWorkerInput = { parameters, path, fonts, lineLimit: limits.lines }
   const worker = new Worker(new URL('./pdf-worker.js', import.meta.url), {
     workerData: input,
-    resourceLimits: { maxOldGenerationSizeMb: 2_560 },
+    resourceLimits: { maxOldGenerationSizeMb: 3_072 },
     env: {},
     execArgv: [],
   })

@@ -159,7 +159,7 @@ test('the same parameters give the same bytes, in another process, time zone and
 })
 
 test('a longer report says on its title page that the PDF stops, and where the rest is', async () => {
-  const { pdf, result, csv } = await render(many(60), {}, { limits: { rows: 25, lines: 250_000 } })
+  const { pdf, result, csv } = await render(many(60), {}, { limits: { rows: 25, lines: 320_000 } })
   expect(pdf.pages[0]).toContain('This PDF lists the first 25 of 60 entries.')
   expect(pdf.pages[0]).toContain('the CSV of the same report lists all of them')
   expect(pdf.pages[1]).toContain('60  100.0 %')
@@ -266,7 +266,7 @@ test('progress is told while rows are read and while pages are drawn', async () 
   const told: string[] = []
   const onProgress: NonNullable<RenderOptions['onProgress']> = (progress) =>
     told.push(progress.stage === 'rows' ? `rows ${progress.rows}` : `pages ${progress.share > 0 ? 'more' : 'none'}`)
-  await render(many(2_000), {}, { limits: { rows: 200, lines: 250_000 }, onProgress })
+  await render(many(2_000), {}, { limits: { rows: 200, lines: 320_000 }, onProgress })
   expect(told.slice(0, 4)).toEqual(['rows 1000', 'rows 2000', 'pages none', 'pages more'])
   expect(told.length).toBeGreaterThan(10)
 })
