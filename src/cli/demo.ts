@@ -7,6 +7,7 @@ import { gitSource } from '../sources/git.js'
 import type { ImportSummary } from '../sources/import.js'
 import { fingerprintKey } from '../sources/into.js'
 import { ndjsonSource } from '../sources/ndjson.js'
+import type { Verification } from '../ledger/verify.js'
 import type { Source } from '../sources/source.js'
 import type { Cli } from './cli.js'
 import { ensureTokens, type DemoTokens } from './demo-tokens.js'
@@ -17,6 +18,7 @@ import { filesOf, makeAuditTrail, reportDeps, type MadeReport } from './report.j
 import type { Running } from './serve.js'
 import type { Story } from './story.js'
 import { counted, printable, seconds, shortPath, size, thousands } from './terminal.js'
+import { headToKeep, verifyLogs } from './verify.js'
 import { packageRoot, programHere, quoted } from './version.js'
 
 const TENANT = 'demo'
@@ -48,6 +50,13 @@ export async function runDemo(
   story.line('Import', ...tellImport(imported, unit))
 
   cli.signal.throwIfAborted()
+  const verified = await verifyLogs(cli, host, { tenant: TENANT })
+  const [checked] = verified.tenants
+  if (checked === undefined) throw new Error(`tenant ${TENANT} was not verified`)
+  const head = headToKeep(checked)
+  story.line('Verification', ...tellVerification(verified, head))
+
+  cli.signal.throwIfAborted()
   const made = await demoReport(cli, host, imported.imported > 0)
   story.line('Report', ...tellReport(made))
 
@@ -55,7 +64,7 @@ export async function runDemo(
   story.blank()
   story.line('Try next', ...next)
   return {
-    findings: 0,
+    findings: verified.findingCount,
     answer: {
       tenant: { id: TENANT, log, created: known === undefined },
       tokens: { file: tokens.file, headerFile: tokens.headerFile, made: tokens.made },
@@ -66,6 +75,12 @@ export async function runDemo(
         refused: imported.refusedCount,
         elapsedMs: Math.round(imported.elapsedMs),
         ratePerS: Math.round(imported.ratePerS),
+      },
+      verified: {
+        entries: verified.entries,
+        findings: verified.findingCount,
+        durationMs: verified.durationMs,
+        keep: head,
       },
       report: { id: made.report.id, seq: made.report.seq, rows: made.report.rows, files: made.files, made: made.now },
       next,
@@ -125,6 +140,14 @@ async function lastReport(host: Host): Promise<Pick<MadeReport, 'report' | 'file
   if (report === undefined) return undefined
   const files = filesOf(reportDeps(host), report)
   return Object.values(files).every((path) => existsSync(path)) ? { report, files } : undefined
+}
+
+function tellVerification({ entries, findingCount, durationMs }: Verification, head: string): string[] {
+  const rate = thousands((entries * 1000) / Math.max(1, durationMs))
+  return [
+    `${counted(entries, 'entry', 'entries')}, ${counted(findingCount, 'finding')}, in ${seconds(durationMs)} (${rate}/s), level chained`,
+    `keep ${head}`,
+  ]
 }
 
 function tellReport({ report, files, elapsedMs, now }: MadeReport & { now: boolean }): string[] {

@@ -14,6 +14,7 @@ import { subjectCommands } from './subject.js'
 import { tenantCommands } from './tenant.js'
 import { tokenCommands } from './token.js'
 import { upCommand } from './up.js'
+import { verifyCommand } from './verify.js'
 import { packageVersion } from './version.js'
 
 /** Runs the command line. @returns the exit code, once everything is closed and written */
@@ -84,6 +85,7 @@ function describe(frame: Frame): void {
   importCommands(frame)
   appendCommand(frame)
   logCommands(frame)
+  verifyCommand(frame)
   subjectCommands(frame)
   reportCommands(frame)
   exportCommand(frame)

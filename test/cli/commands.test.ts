@@ -31,7 +31,7 @@ describe('the frame', () => {
   test('every command shows its help with examples', async () => {
     const { stdout } = await run(['--help'])
     const groups = [...stdout.matchAll(/^ {2}([a-z]+)(?: \[options\]| )/gm)].map(([, name]) => name ?? '')
-    expect(groups).toContain('export')
+    expect(groups).toContain('verify')
     for (const group of groups.filter((name) => name !== 'help')) {
       const help = await run([group, '--help'])
       expect(help.code).toBe(0)
@@ -187,6 +187,7 @@ describe('import', () => {
       expect((sources[0]?.imported ?? 0) + (sources[1]?.imported ?? 0)).toBe(30)
       const again = await run(words)
       expect(again.json()).toMatchObject({ sources: [{ imported: 0, already: 30, complete: true }] })
+      expect((await run(['verify', '--tenant', 'twice'])).code).toBe(0)
     } finally {
       repository.remove()
     }

@@ -217,3 +217,54 @@ describe('reports', () => {
     expect(seqsOf(await answer('log', 'show', '--type', 'door.*'))).toEqual([2, 3])
   })
 })
+
+// Last, because it leaves the log as no service would.
+describe('verify', () => {
+  test('a sound log has no findings, by either way, and the kept head fits', async () => {
+    const sound = await answer('verify')
+    expect(sound).toMatchObject({ ok: true, findingCount: 0 })
+    const [acme] = sound['tenants'] as { keep: string }[]
+    expect((await run('verify', '--tenant', 'acme', '--expect', acme?.keep ?? '')).code).toBe(0)
+    expect((await run('verify', '--in-database')).code).toBe(0)
+    expect((await run('verify', '--from', '3')).code).toBe(0)
+  })
+
+  test('another head than the one kept is a finding', async () => {
+    const { code, stdout } = await run('verify', '--tenant', 'acme', '--expect', `2:${'0'.repeat(64)}`)
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/^finding acme 2 EXPECTED_HEAD: /)
+  })
+
+  test('a changed byte is a finding that names tenant, seq and rule', async () => {
+    const admin = await server.superuser()
+    await admin.query(`set session_replication_role = replica`)
+    await admin.query('alter table entries disable trigger user')
+    for (const { child } of (
+      await admin.query<{ child: string }>(
+        `select inhrelid::regclass::text as child from pg_inherits where inhparent = 'entries'::regclass`,
+      )
+    ).rows) {
+      await admin.query(`alter table ${child} disable trigger user`)
+    }
+    await admin.query(
+      `update entries set leaf = convert_to(replace(convert_from(leaf, 'UTF8'), 'no-badge', 'a-badge'), 'UTF8')
+       where tenant = 'acme' and seq = 2`,
+    )
+    for (const words of [['verify'], ['verify', '--in-database']]) {
+      const { code, stdout } = await run(...words)
+      expect(code).toBe(1)
+      expect(stdout).toMatch(/^finding acme 2 [A-Z_]+: /)
+      const found = await run(...words, '--json')
+      expect(found.json()).toMatchObject({ ok: false, findings: [{ tenant: 'acme', seq: 2 }] })
+    }
+  })
+
+  test.each([
+    ['--expect', '12'],
+    ['--from', '-1'],
+    ['--in-database', '--expect', `1:${'0'.repeat(64)}`],
+  ])('verify %s %s is a usage error', async (...words) => {
+    const ran = await run('verify', '--tenant', 'acme', ...words.filter((word) => word !== undefined))
+    expect(ran.code).toBe(2)
+  })
+})

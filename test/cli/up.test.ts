@@ -64,6 +64,7 @@ describe('up --demo in a fresh checkout', () => {
       tenant: { id: 'demo', created: true },
       tokens: { made: true },
       imported: { imported: 5, already: 0, refused: 0 },
+      verified: { findings: 0 },
       report: { rows: 5, made: true },
     })
     const { files } = first['report'] as { files: Record<string, string> }
@@ -108,7 +109,7 @@ describe('up --demo in a fresh checkout', () => {
       // A bare `npx` would first look whether anything is to be built.
       const pasted = command.replace('npx . ', `node ${JSON.stringify(join(repository.path, 'cli.mjs'))} `)
       writeEntryPoint(repository.path)
-      const said = execFileSync('sh', ['-c', pasted], { cwd: repository.path, encoding: 'utf8' })
+      const said = execFileSync('sh', ['-c', pasted], { cwd: repository.path, encoding: 'utf8', stdio: 'pipe' })
       expect(said).toMatch(/git\.committed|^recorded/m)
     }
     running.process.kill('SIGINT')
@@ -144,7 +145,7 @@ describe('without a history, on a database of its own', () => {
     const { code, json } = await countersign(['up', '--demo', '--once', '--json'], options())
     expect(code).toBe(0)
     const lines = readFileSync(join(root, 'docs/sample/events.ndjson'), 'utf8').trimEnd().split('\n')
-    expect(json()).toMatchObject({ imported: { imported: lines.length, refused: 0 } })
+    expect(json()).toMatchObject({ imported: { imported: lines.length, refused: 0 }, verified: { findings: 0 } })
   })
 
   test('serve answers, warns until the keys are backed up, and ends in good order on SIGTERM', async () => {

@@ -1,0 +1,152 @@
+import { InvalidArgumentError } from 'commander'
+import { messageOf } from '../errors.js'
+import type { Finding } from '../ledger/findings.js'
+import { verify, type ExpectedEntry, type TenantVerification, type Verification } from '../ledger/verify.js'
+import { recordVerification } from '../ledger/verifications.js'
+import { verifyInDatabase } from '../ledger/verify-in-database.js'
+import { EXIT, leaf, usageError, wholeNumber, type Cli, type ExitCode, type Frame } from './cli.js'
+import { tenantOf, withHost, type Host } from './host.js'
+import { showProgress } from './progress.js'
+import { counted, printable, seconds, table, thousands } from './terminal.js'
+
+interface VerifyOptions {
+  tenant?: string | undefined
+  from?: number
+  expect?: ExpectedEntry[]
+  inDatabase?: boolean
+}
+
+export function verifyCommand(frame: Frame): void {
+  leaf(frame, frame.program, {
+    usage: 'verify',
+    what: 'check every entry, link and head of one log or of all',
+    more: `Names tenant, seq and rule of every finding, goes on, and ends with 1 if there is any. A tail that was cut or
+rewritten together with its head shows only against a hash that somebody kept: --expect takes it.`,
+    examples: [
+      'verify',
+      'verify --tenant acme --from 100000',
+      'verify --tenant acme --expect 41:9f2c… --json',
+      'verify --in-database',
+    ],
+    options: (command) =>
+      command
+        .option('-t, --tenant <id>', 'only this tenant')
+        .option('--from <seq>', 'first entry to check; what lies before it is taken as it is', wholeNumber(0))
+        .option('--expect <SEQ:HASH>', 'a chain hash that was kept; may be given several times', expectation)
+        .option('--in-database', 'a second opinion: let PostgreSQL hash and compare, with none of our code'),
+    run,
+  })
+}
+
+function expectation(text: string, before: ExpectedEntry[] = []): ExpectedEntry[] {
+  const [, seq, hash] = /^(\d{1,15}):([0-9a-fA-F]{64})$/.exec(text) ?? []
+  if (seq === undefined || hash === undefined) {
+    throw new InvalidArgumentError('It must be SEQ:HASH, a place and 64 hex digits, as reports and verify print it.')
+  }
+  return [...before, { seq: Number(seq), hash }]
+}
+
+async function run(cli: Cli, options: VerifyOptions): Promise<ExitCode> {
+  return withHost(cli, async (host) => {
+    // A tenant that is named may have lost its row: that is for verification to say.
+    const tenant = options.tenant ?? (options.expect === undefined ? undefined : await tenantOf(host, undefined))
+    const result = await verifyLogs(cli, host, { ...options, tenant })
+    cli.result(answerOf(result), () => describe(cli, result))
+    return result.findingCount > 0 ? EXIT.finding : EXIT.ok
+  })
+}
+
+/** Findings shown at most; all are counted. */
+const MOST_SHOWN = 1000
+
+/** Verifies, shows findings as they come, and notes the outcome for answers and reports about these logs. */
+export async function verifyLogs(
+  cli: Cli,
+  { database }: Host,
+  { tenant, from, expect, inDatabase = false }: VerifyOptions,
+): Promise<Verification> {
+  if (inDatabase && expect !== undefined)
+    throw usageError('--expect is not compared inside the database: leave one out')
+  const began = performance.now()
+  const progress = showProgress({ label: 'Verifying', output: cli.err, quiet: cli.json, unit: 'entries' })
+  let shown = 0
+  const options = {
+    tenant,
+    from,
+    expect,
+    signal: cli.signal,
+    onProgress: ({ entries, total }: { entries: number; total: number }) =>
+      progress.update({ done: entries, total, ratePerS: (entries * 1000) / (performance.now() - began) }),
+    onFinding: (finding: Finding) => {
+      shown += 1
+      if (cli.json || shown > MOST_SHOWN) return
+      progress.end()
+      cli.out.write(`${cli.paint.out.red('finding')} ${findingText(finding)}\n`)
+    },
+  }
+  try {
+    const result = await (inDatabase ? verifyInDatabase(database, options) : verify(database, options))
+    // A log can be verified in a database that nothing can be written to.
+    await recordVerification(database, result).catch((error: unknown) =>
+      cli.warn(`the outcome could not be noted in the database: ${messageOf(error)}`),
+    )
+    return result
+  } finally {
+    progress.end()
+  }
+}
+
+function findingText({ tenant, seq, code, message }: Finding): string {
+  return `${tenant} ${seq} ${code}: ${printable(message)}`
+}
+
+function answerOf(result: Verification) {
+  const { tenants, entries, findings, findingCount, durationMs } = result
+  return {
+    ok: findingCount === 0,
+    level: LEVEL,
+    entries,
+    findingCount,
+    findings,
+    durationMs,
+    tenants: tenants.map(keep),
+  }
+}
+
+/** What a chain alone detects; see docs. */
+const LEVEL = 'chained'
+
+/** With what to give to --expect another time. */
+function keep(tenant: TenantVerification) {
+  return { ...tenant, keep: headToKeep(tenant) }
+}
+
+export function headToKeep({ nextSeq, chainHash }: Pick<TenantVerification, 'nextSeq' | 'chainHash'>): string {
+  return `${nextSeq - 1}:${chainHash}`
+}
+
+function describe({ paint }: Cli, result: Verification): string {
+  const { tenants, entries, findingCount, durationMs } = result
+  const rate = thousands((entries * 1000) / Math.max(1, durationMs))
+  const logs = table(
+    [
+      { head: 'tenant' },
+      { head: 'checked', align: 'right' },
+      { head: 'findings', align: 'right' },
+      { head: 'keep this, for --expect' },
+    ],
+    tenants.map((tenant) => [
+      tenant.tenant,
+      thousands(tenant.entries),
+      thousands(tenant.findings),
+      tenant.nextSeq > 0 ? headToKeep(tenant) : '',
+    ]),
+    paint.out,
+  )
+  const hidden = findingCount > MOST_SHOWN ? `… and ${thousands(findingCount - MOST_SHOWN)} more findings\n` : ''
+  const verdict = findingCount === 0 ? paint.out.green('no findings') : paint.out.red(counted(findingCount, 'finding'))
+  return (
+    `${hidden}${logs}\n${verdict} in ${counted(entries, 'entry', 'entries')} of ${counted(tenants.length, 'log')}, ` +
+    `${seconds(durationMs)} (${rate}/s); level: ${LEVEL}\n`
+  )
+}
