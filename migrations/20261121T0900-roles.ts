@@ -17,8 +17,13 @@ export async function up(db: Kysely<unknown>): Promise<void> {
           null;
         end;
       end loop;
-      if not pg_has_role(current_user, 'countersign_owner', 'member') then
-        execute format('grant countersign_owner to %I', current_user);
+      -- From PostgreSQL 16 on, who makes a role without being superuser may grant it, but not act as it.
+      if not (select rolsuper from pg_roles where rolname = current_user) then
+        begin
+          execute format('grant countersign_owner to %I', current_user);
+        exception when insufficient_privilege then
+          null; -- somebody else made the roles, and may have granted it already
+        end;
       end if;
     end $$`.execute(db)
   await sql`

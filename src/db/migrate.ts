@@ -122,7 +122,7 @@ export async function ensureLogins(admin: Admin, credentials: (role: LoginRole) 
     const name = client.escapeIdentifier(user)
     const { rowCount } = await client.query('select from pg_roles where rolname = $1', [user])
     await client.query(
-      `${rowCount ? 'alter' : 'create'} role ${name} login nobypassrls inherit password ${client.escapeLiteral(password)}`,
+      `${rowCount ? 'alter' : 'create'} role ${name} login inherit password ${client.escapeLiteral(password)}`,
     )
     await client.query(`grant countersign_${role} to ${name}`)
     await client.query(`grant connect on database ${database} to ${name}`)

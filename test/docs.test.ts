@@ -1,0 +1,113 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join, normalize } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { host } from '../src/principal.js'
+import { createTenant } from '../src/keyring/tenants.js'
+import { Appender } from '../src/ledger/appender.js'
+import { exportLog } from '../src/ledger/export.js'
+import { record } from '../src/ledger/record.js'
+import { testDatabase } from './support/database.js'
+import { anchorsOf, fencesOf, linksOf, pages, readPage, tableRows } from './support/markdown.js'
+import { root } from './support/root.js'
+
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'countersign-docs-'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+test.each(pages())('the links of %s lead somewhere', (path) => {
+  const broken = linksOf(readPage(path)).filter((link) => {
+    if (/^[a-z][a-z0-9+.-]*:/.test(link)) return false
+    const [file = '', anchor] = link.split('#', 2)
+    const target = file === '' ? path : normalize(join(dirname(path), file))
+    if (!existsSync(join(root, target))) return true
+    return anchor !== undefined && !anchorsOf(readPage(target)).includes(anchor)
+  })
+  expect(broken).toEqual([])
+})
+
+/** Runs a snippet of a page as a reader would, in a folder of its own. */
+function runSnippet(program: string, words: readonly string[], input?: string): { stdout: string; stderr: string } {
+  return spawnSync(program, words, { cwd: folder, encoding: 'utf8', ...(input !== undefined && { input }) })
+}
+
+function snippet(page: string, language: string, mark: string): { text: string; printed: string } {
+  const fences = fencesOf(readPage(page))
+  const index = fences.findIndex((fence) => fence.language === language && fence.text.includes(mark))
+  const next = fences[index + 1]
+  return { text: fences[index]?.text ?? '', printed: next?.language === 'text' ? next.text : '' }
+}
+
+const has = (program: string): boolean => spawnSync(program, ['--version']).status === 0
+
+test('the hashes that the page of events recomputes by hand are those of the format', () => {
+  const { text, printed } = snippet('docs/events.md', 'sh', 'openssl')
+  const frozen = [
+    'cfc6e3b886e7678f83143082b8d5c24fe5bfb1798c95d8694a3aa55fb7c3a9cc',
+    'dccc87d3b6aceb9efe41eab1fc9eda72d6f604e6eb56d2c1fd02f0b48958ebbe',
+  ]
+  expect(printed).toBe(`${frozen.join('\n')}\n`)
+  if (has('openssl')) expect(runSnippet('sh', ['-e'], text)).toMatchObject({ stdout: printed, stderr: '' })
+})
+
+test('a revealed value is proved as the page of events says', () => {
+  const { text, printed } = snippet('docs/events.md', 'python', 'revealed')
+  expect(printed).toBe('True\n')
+  if (has('python3')) expect(runSnippet('python3', ['-'], text)).toMatchObject({ stdout: printed, stderr: '' })
+})
+
+test('an export is checked by what the page of events gives, and a changed one is not', async () => {
+  const { text } = snippet('docs/events.md', 'python', 'manifest')
+  const database = await testDatabase()
+  const appender = new Appender(database.db)
+  const path = join(folder, 'acme.ndjson')
+  let lines = ''
+  let last: string
+  try {
+    await createTenant(database.db, database.installation, 'acme')
+    for (let n = 0; n < 3; n++)
+      await record(appender, host('acme'), { type: 'docs.checked', data: { n, text: 'Łódź' } })
+    const manifest = await exportLog(database.db, 'acme', { fromSeq: 1 }, (text) => void (lines += text))
+    last = `${manifest.lastSeq}:${manifest.lastChainHash}`
+    await writeFile(`${path}.manifest.json`, JSON.stringify(manifest))
+  } finally {
+    await appender.close()
+    await database.close()
+  }
+  expect(text).toContain('previousChainHash')
+  if (!has('python3')) return
+  await writeFile(path, lines)
+  expect(runSnippet('python3', ['-', path], text)).toMatchObject({
+    stdout: `3 entries hold; the last is ${last}\n`,
+    stderr: '',
+  })
+  const [first = '', ...others] = lines.split('\n')
+  const row = JSON.parse(first) as { leaf: string }
+  const leaf = Buffer.from(row.leaf, 'base64').toString().replace('"n":0', '"n":1')
+  const changed = JSON.stringify({ ...row, leaf: Buffer.from(leaf).toString('base64') })
+  await writeFile(path, [changed, ...others].join('\n'))
+  expect(runSnippet('python3', ['-', path], text)).toMatchObject({
+    stdout: '',
+    stderr: expect.stringContaining('entry 1 does not follow') as string,
+  })
+})
+
+test('the page of events lists every type that the service itself writes', () => {
+  const written = new Set<string>()
+  for (const folder of ['src', 'reports']) {
+    for (const file of readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })) {
+      if (!file.endsWith('.ts')) continue
+      const source = readFileSync(join(root, folder, file), 'utf8')
+      const types = source.matchAll(
+        /(?:type: |REPORT_GENERATED = |'report\.downloaded'|, )?'((?:[a-z]+(?:-[a-z]+)*\.)+[a-z-]+)'/g,
+      )
+      for (const [whole, type = ''] of types) if (/type: |= |report\./.test(whole)) written.add(type)
+    }
+  }
+  const listed = tableRows(readPage('docs/events.md').split('## Entries of the service itself')[1] ?? '')
+  expect(listed.map(([type = '']) => type.replaceAll('`', '')).sort()).toEqual([...written].sort())
+})
