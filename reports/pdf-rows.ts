@@ -24,12 +24,15 @@ import type { ZoneClock } from './zone.js'
 export const DATA_LIMIT = 4_000
 
 const GAP = 12
-const COLUMN_WIDTHS = [46, 108, 186, 200]
+const COLUMN_WIDTHS = [46, 108, 190, 158]
 const LAST_COLUMN = CONTENT_WIDTH - COLUMN_WIDTHS.reduce((sum, width) => sum + width + GAP, 0)
 const WIDTHS = [...COLUMN_WIDTHS, LAST_COLUMN]
 const DETAIL_WIDTH = CONTENT_WIDTH - (COLUMN_WIDTHS[0] ?? 0) - GAP
 const HEADER_HEIGHT = 17
 const PADDING = 4
+// Between the cells and what stands below them; with the rule between entries, what an entry adds to its lines.
+const DETAIL_GAP = 3
+const EXTRA = 2 * PADDING + DETAIL_GAP + 1
 // What rounding might add up to on a page; a page is never filled to the last point.
 const SLACK = 4
 
@@ -163,12 +166,12 @@ function shorten(text: string, limit: number): { text: string; leftOut: number }
 }
 
 function rowHeight(row: SetRow): number {
-  return Math.max(...row.cells.map(heightOf)) + heightOf(row.detail) + 2 * PADDING + 2
+  return Math.max(...row.cells.map(heightOf)) + heightOf(row.detail) + EXTRA
 }
 
 /** Cuts an entry that is longer than a page. At least one line is taken, so it always ends. */
 function split(row: SetRow, height: number): { fits: SetRow; rest: SetRow | null } {
-  const room = height - 2 * PADDING - 2
+  const room = height - EXTRA
   const cells = row.cells.map((lines) => cut(lines, room))
   const used = Math.max(...cells.map(([fits]) => heightOf(fits)))
   const open = cells.some(([, rest]) => rest.length > 0)
@@ -222,7 +225,7 @@ function table(rows: readonly SetRow[], header: readonly ContentText[], first: b
       vLineWidth: () => 0,
       paddingLeft: () => 0,
       paddingRight: (column) => (column === 4 ? 0 : GAP),
-      paddingTop: (row) => (row === 0 ? 0 : row % 2 === 1 ? PADDING : 1),
+      paddingTop: (row) => (row === 0 ? 0 : row % 2 === 1 ? PADDING : DETAIL_GAP),
       paddingBottom: (row) => (row === 0 ? PADDING : row % 2 === 1 ? 0 : PADDING),
     },
   }
