@@ -42,7 +42,7 @@ function key(text: string): string {
 
 async function append(cli: Cli, options: AppendOptions, word?: string): Promise<void> {
   const body = await readBody(word, options.file)
-  const events = readEvents(body)
+  const events = readEvents(body, word === undefined ? options.file : undefined)
   await withHost(
     cli,
     async (host) => {
@@ -82,11 +82,18 @@ async function readBody(word: string | undefined, file: string | undefined): Pro
   }
 }
 
-function readEvents(body: Buffer): EventInput[] {
-  const value = parseStrict(body)
-  if (!Array.isArray(value)) return [checkEvent(value, '')]
-  if (value.length === 0 || value.length > MAX_BATCH_EVENTS) {
-    throw usageError(`1 to ${MAX_BATCH_EVENTS} events can be appended at once, not ${value.length}`)
+/** @param file to name in errors */
+function readEvents(body: Buffer, file: string | undefined): EventInput[] {
+  try {
+    const value = parseStrict(body)
+    if (!Array.isArray(value)) return [checkEvent(value, '')]
+    if (value.length === 0 || value.length > MAX_BATCH_EVENTS) {
+      throw usageError(`1 to ${MAX_BATCH_EVENTS} events can be appended at once, not ${value.length}`)
+    }
+    return value.map((item, index) => checkEvent(item, `/${index}`))
+  } catch (error) {
+    if (!(error instanceof DomainError) || file === undefined || file === '-') throw error
+    const at = error.pointer === undefined ? {} : { pointer: error.pointer }
+    throw new DomainError(error.code, `${file}: ${error.message}`, at)
   }
-  return value.map((item, index) => checkEvent(item, `/${index}`))
 }

@@ -128,15 +128,15 @@ function tellImport(summary: ImportSummary, unit: string): string[] {
 
 /** The last report again where nothing has come since, else a new one of everything that ever occurred. */
 async function demoReport(cli: Cli, host: Host, isNews: boolean): Promise<MadeReport & { now: boolean }> {
-  const last = isNews ? undefined : await lastReport(host)
+  const last = isNews ? undefined : await lastReport(cli, host)
   if (last !== undefined) return { ...last, elapsedMs: 0, now: false }
   const made = await makeAuditTrail(cli, host, TENANT, { by: 'occurred' })
   return { ...made, now: true }
 }
 
 /** The newest report, unless a file of it is gone. */
-async function lastReport(host: Host): Promise<Pick<MadeReport, 'report' | 'files'> | undefined> {
-  const [report] = await following(host, TENANT, () => listReports(host.database, TENANT, { limit: 1 }))
+async function lastReport(cli: Cli, host: Host): Promise<Pick<MadeReport, 'report' | 'files'> | undefined> {
+  const [report] = await following(cli, host, TENANT, () => listReports(host.database, TENANT, { limit: 1 }))
   if (report === undefined) return undefined
   const files = filesOf(reportDeps(host), report)
   return Object.values(files).every((path) => existsSync(path)) ? { report, files } : undefined

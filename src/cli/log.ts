@@ -94,7 +94,7 @@ async function show(cli: Cli, options: ShowOptions, place?: string): Promise<voi
     }
     const filter = await filterOf(host, tenant, options)
     await (isIndexed(filter)
-      ? following(host, tenant, () => showAll(cli, host, tenant, filter, options))
+      ? following(cli, host, tenant, () => showAll(cli, host, tenant, filter, options))
       : showAll(cli, host, tenant, filter, options))
   })
 }
@@ -199,7 +199,8 @@ function line({ seq, at, event, reported, by, stream }: EntryView, paint: Palett
   const kind = reported ? paint.cyan(type) : paint.bold(type)
   const rest = `${printable(who)}${printable(what)}${paint.red(printable(how))}`
   const where = stream === undefined ? '' : ` ${paint.dim(printable(stream))}`
-  return `${String(seq).padStart(6)}  ${paint.dim(at)}  ${kind}  ${rest}${where}\n`
+  const shown = [String(seq).padStart(6), paint.dim(at), kind, `${rest}${where}`]
+  return `${shown.filter((text) => text !== '').join('  ')}\n`
 }
 
 function jsonOf(tenant: string, { leaf: bytes, ...entry }: EntryProof) {

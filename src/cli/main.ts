@@ -100,11 +100,18 @@ standard error. Exit codes: 0 ok, 1 finding, 2 usage, 3 could not run.
 
 Data lies in .countersign of the working folder or in COUNTERSIGN_HOME; DATABASE_URL replaces the embedded PostgreSQL.`
 
+/** npm passes a Ctrl-C on to what it runs, which the terminal has told already: so close together they are one. */
+const ONE_CTRL_C_MS = 500
+
 /** The first Ctrl-C or SIGTERM asks to end in good order, the second ends at once. */
 function onInterrupt(stop: AbortController, reader: { gone: boolean }): () => void {
+  let firstAt = Number.NaN
   const handle = () => {
-    if (stop.signal.aborted) process.exit(EXIT.interrupted)
-    stop.abort()
+    const now = performance.now()
+    if (!stop.signal.aborted) {
+      firstAt = now
+      stop.abort()
+    } else if (!(now - firstAt < ONE_CTRL_C_MS)) process.exit(EXIT.interrupted)
   }
   // Whoever reads our answers may have seen enough, as `head` does: nothing is wrong with that.
   const broken = (error: NodeJS.ErrnoException) => {

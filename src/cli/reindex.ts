@@ -1,6 +1,8 @@
 import { sql } from 'kysely'
 import { rebuildIndex } from '../followers/entry-index.js'
+import { ENTRY_INDEX } from '../ledger/subscriptions.js'
 import { leaf, type Cli, type Frame } from './cli.js'
+import { showingLag } from './following.js'
 import { tenantOf, withHost } from './host.js'
 import { counted, seconds } from './terminal.js'
 
@@ -21,11 +23,11 @@ async function rebuild(cli: Cli, options: { tenant?: string }): Promise<void> {
     const { database } = host
     const tenant = options.tenant === undefined ? undefined : await tenantOf(host, options.tenant)
     const began = performance.now()
-    await rebuildIndex(database, tenant)
+    await showingLag(cli, host, { tenant, names: [ENTRY_INDEX] }, () => rebuildIndex(database, tenant))
     let query = database.operator
       .selectFrom('subscriptions')
       .select(sql<number>`coalesce(sum(next_seq), 0)::int8`.as('entries'))
-      .where('consumer', '=', 'entry-index')
+      .where('consumer', '=', ENTRY_INDEX)
     if (tenant !== undefined) query = query.where('tenant', '=', tenant)
     const { entries } = await query.executeTakeFirstOrThrow()
     const elapsedMs = Math.round(performance.now() - began)

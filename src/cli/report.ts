@@ -117,15 +117,18 @@ export async function makeAuditTrail(
   const rows = showProgress({ label: 'Writing the report', output: cli.err, quiet, unit: 'rows' })
   const pages = showProgress({ label: 'Laying out its pages', output: cli.err, quiet, unit: 'rows' })
   let written = 0
+  let firstRowAt = began
   const onProgress: OnProgress = (progress) => {
     if (progress.stage === 'rows') {
+      // Before the first row the index was waited for.
+      if (written === 0) firstRowAt = performance.now()
       written = progress.rows
-      rows.update({ done: written, ratePerS: (written * 1000) / Math.max(1, performance.now() - began) })
+      rows.update({ done: written, ratePerS: (written * 1000) / Math.max(1, performance.now() - firstRowAt) })
     } else if (written > 0) pages.update({ done: Math.round(written * progress.share), total: written })
   }
   try {
     const by = hostPrincipal(tenant)
-    const report = await following(host, tenant, () => generateAuditTrail(deps, by, request, onProgress))
+    const report = await following(cli, host, tenant, () => generateAuditTrail(deps, by, request, onProgress))
     return { report, files: filesOf(deps, report), elapsedMs: performance.now() - began }
   } finally {
     rows.end()
@@ -200,7 +203,9 @@ function describe(cli: Cli, report: RecordedReport, paths: Record<string, string
 async function list(cli: Cli, options: { tenant?: string; limit: number }): Promise<void> {
   await withHost(cli, async (host) => {
     const tenant = await tenantOf(host, options.tenant)
-    const reports = await following(host, tenant, () => listReports(host.database, tenant, { limit: options.limit }))
+    const reports = await following(cli, host, tenant, () =>
+      listReports(host.database, tenant, { limit: options.limit }),
+    )
     const deps = reportDeps(host)
     const answer = reports.map((report) => ({ ...report, paths: filesOf(deps, report) }))
     cli.result({ tenant, reports: answer }, () =>
@@ -233,7 +238,7 @@ async function check(cli: Cli, options: { tenant?: string }, file = ''): Promise
   const { checkReportFile } = await renderer()
   return withHost(cli, async (host) => {
     const tenant = await tenantOf(host, options.tenant)
-    const { sha256, recorded } = await following(host, tenant, () =>
+    const { sha256, recorded } = await following(cli, host, tenant, () =>
       checkReportFile({ database: host.database, waitMs: 600_000 }, tenant, resolve(file)),
     )
     const told = recorded && {

@@ -2,7 +2,8 @@ import { createWriteStream } from 'node:fs'
 import { join } from 'node:path'
 import { once } from 'node:events'
 import { readConfig, type Config } from '../config.js'
-import { announceApi, type ProvidedDatabase } from '../embedded/home.js'
+import { announceApi, readRunFile, type ProvidedDatabase } from '../embedded/home.js'
+import { DomainError } from '../errors.js'
 import { keysNotBackedUp } from '../keyring/backup.js'
 import type { Service } from '../main.js'
 import { leaf, type Cli, type Frame } from './cli.js'
@@ -85,6 +86,8 @@ async function runService(
       databaseUrl: provided.url,
       installation,
       ...(log === undefined ? {} : { logStream: log }),
+    }).catch((error: unknown) => {
+      throw explained(error, config.home)
     })
     try {
       await work(service)
@@ -94,6 +97,13 @@ async function runService(
   } finally {
     log?.end()
   }
+}
+
+/** A taken port is mostly our own, of a server that still runs. */
+function explained(error: unknown, home: string): unknown {
+  const { apiUrl, pid } = readRunFile(home) ?? {}
+  if (!(error instanceof DomainError && error.code === 'PORT_IN_USE') || apiUrl === undefined) return error
+  return new DomainError(error.code, `the API runs already, at ${apiUrl} (process ${pid ?? '?'}); ${error.message}`)
 }
 
 /** What to say at every start until it is done: a lost key file cannot be made again. */

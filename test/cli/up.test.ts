@@ -11,8 +11,11 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { countersign, start, type Answer, type Running } from '../support/cli.js'
 import { testDatabase, type TestDatabase } from '../support/database.js'
@@ -161,6 +164,29 @@ describe('without a history, on a database of its own', () => {
     await ready(again)
     again.process.kill('SIGTERM')
     expect((await again.ended).stderr).not.toContain('backed up')
+  })
+
+  test('signals that come together end it in good order; one that comes later ends it at once', async () => {
+    const calm = start(['serve'], options())
+    await ready(calm)
+    calm.process.kill('SIGINT')
+    calm.process.kill('SIGTERM')
+    expect((await calm.ended).code).toBe(0)
+
+    const held = start(['serve'], options())
+    const { port } = new URL(await ready(held))
+    // A request that is never finished keeps the server from ending.
+    const socket = connect(Number(port), '127.0.0.1')
+    socket.on('error', () => undefined)
+    socket.write('POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n')
+    await once(socket, 'connect')
+    await sleep(200)
+    held.process.kill('SIGINT')
+    await sleep(1_000)
+    expect(held.process.exitCode).toBe(null)
+    held.process.kill('SIGINT')
+    expect((await held.ended).code).toBe(130)
+    socket.destroy()
   })
 
   test('a port that is taken could not run, and says what to set', async () => {
