@@ -1,5 +1,4 @@
 import { readLeaf } from '../ledger/entry.js'
-import { leafType } from '../ledger/envelope.js'
 import type { Consumer } from '../ledger/subscribe.js'
 import { REPORTS } from '../ledger/subscriptions.js'
 
@@ -7,10 +6,10 @@ import { REPORTS } from '../ledger/subscriptions.js'
 export function reportsIndex(): Consumer {
   return {
     name: REPORTS,
+    types: ['report.generated'],
     async write(tx, slices) {
       for (const { tenant, entries } of slices) {
         for (const { seq, leaf } of entries) {
-          if (leafType(leaf) !== 'report.generated') continue
           const { entry, event } = readLeaf(leaf)
           const { id, kind, parameters, files } = event.data ?? {}
           if (event.source !== undefined || entry.stream !== undefined) continue

@@ -10,6 +10,8 @@ import type { Bounds, Lease, LeasedSlice, Slice } from './subscriptions.js'
 export interface Consumer {
   /** Names its cursors; at most one process at a time follows a log under it. */
   readonly name: string
+  /** Only entries of these types; undefined for all. */
+  readonly types?: readonly string[]
   /**
    * What happens outside the database, before the cursor moves: tenants side by side, one slice each. After a crash or a
    * lost lease it happens again, so it must bear repeating.
@@ -24,6 +26,8 @@ export interface FollowerOptions {
   readonly listener?: EntriesListener | undefined
   /** How often all logs are looked at, also for new tenants. */
   readonly pollMs?: number
+  /** While entries keep coming, how often a log is read: reading a few at a time costs as much as reading many. */
+  readonly lingerMs?: number
   /** After so long without a sign of life another process takes over. */
   readonly leaseMs?: number
   readonly bounds?: Bounds
@@ -36,6 +40,7 @@ export interface FollowerOptions {
 const defaults = {
   listener: undefined,
   pollMs: 1_000,
+  lingerMs: 20,
   leaseMs: 10_000,
   bounds: { tenants: 100, entries: 4_000, bytes: 8 * 1024 * 1024 },
   restMs: { first: 200, most: 60_000 },
@@ -110,8 +115,12 @@ export class Follower {
     const heartbeat = setInterval(() => void this.keepLeases(), this.options.leaseMs / 3)
     for (let failures = 0; !this.stopping;) {
       try {
-        await this.round()
+        const startedMs = performance.now()
+        const read = await this.round()
         failures = 0
+        if (read > 0 && read < this.options.bounds.entries / 2) {
+          await this.pause(startedMs + this.options.lingerMs - performance.now(), { deaf: true })
+        }
         if (!this.everyone && this.woken.size === 0) await this.pause(this.pollAtMs - performance.now())
       } catch (error) {
         onTrouble(error)
@@ -131,6 +140,7 @@ export class Follower {
 
   /** Waits for the time to pass, or to be woken unless `deaf`; a stop ends it in any case. */
   private async pause(ms: number, { deaf = false } = {}): Promise<void> {
+    if (this.stopping) return
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, Math.max(0, ms))
       this.resume = () => {
@@ -142,7 +152,8 @@ export class Follower {
     this.resume = undefined
   }
 
-  private async round(): Promise<void> {
+  /** @returns how many entries it went past */
+  private async round(): Promise<number> {
     const now = performance.now()
     const everyone = this.everyone || now >= this.pollAtMs
     if (everyone) {
@@ -152,8 +163,7 @@ export class Follower {
       await enrol(this.database.operator, this.consumer.name, undefined)
       const slices = await this.claim(undefined)
       if (slices.length === this.options.bounds.tenants) this.everyone = true
-      await this.apply(slices)
-      return
+      return this.apply(slices)
     }
     const names = [...this.woken].slice(0, this.options.bounds.tenants)
     for (const name of names) this.woken.delete(name)
@@ -162,33 +172,38 @@ export class Follower {
       await enrol(this.database.operator, this.consumer.name, unknown)
       for (const name of unknown) this.enrolled.add(name)
     }
-    if (names.length > 0) await this.apply(await this.claim(names))
+    return names.length > 0 ? this.apply(await this.claim(names)) : 0
   }
 
   private async claim(wanted: readonly string[] | undefined): Promise<LeasedSlice[]> {
     const now = performance.now()
     const not = [...this.resting].filter(([, { untilMs }]) => untilMs > now).map(([tenant]) => tenant)
     const { leaseMs, bounds } = this.options
-    const slices = await claim(this.database.operator, this.lease, wanted, { leaseMs, bounds, not, after: this.last })
+    const options = { leaseMs, bounds, not, after: this.last, types: this.consumer.types }
+    const slices = await claim(this.database.operator, this.lease, wanted, options)
     this.last = slices.at(-1)?.tenant ?? ''
     return slices
   }
 
-  private async apply(slices: readonly LeasedSlice[]): Promise<void> {
-    if (slices.length === 0) return
+  /** @returns how many entries the slices go past */
+  private async apply(slices: readonly LeasedSlice[]): Promise<number> {
+    if (slices.length === 0) return 0
     this.held = slices.map(({ tenant }) => tenant)
     try {
       await this.keep(await this.act(slices))
     } finally {
       this.held = []
     }
+    return slices.reduce((sum, { from, next }) => sum + next - from, 0)
   }
 
   /** @returns the slices for which it went well */
   private async act(slices: readonly LeasedSlice[]): Promise<LeasedSlice[]> {
     const { act } = this.consumer
     if (!act) return [...slices]
-    const outcomes = await Promise.allSettled(slices.map(async (slice) => act(slice)))
+    const outcomes = await Promise.allSettled(
+      slices.map(async (slice) => (slice.entries.length > 0 ? act(slice) : undefined)),
+    )
     const done: LeasedSlice[] = []
     for (const [n, slice] of slices.entries()) {
       const outcome = outcomes[n]
@@ -204,7 +219,8 @@ export class Follower {
     try {
       const behind = await this.database.operator.transaction().execute(async (tx) => {
         const behind = await move(tx, this.lease, slices)
-        await this.consumer.write?.(tx, slices)
+        const some = slices.filter(({ entries }) => entries.length > 0)
+        if (some.length > 0) await this.consumer.write?.(tx, some)
         return behind
       })
       for (const { tenant } of slices) this.resting.delete(tenant)

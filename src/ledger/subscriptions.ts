@@ -7,7 +7,7 @@ export interface FollowedEntry {
   readonly leaf: Buffer
 }
 
-/** Entries of one tenant, in order and without a gap. */
+/** Entries of one tenant, in order; without a gap, unless the consumer wants certain types only. */
 export interface Slice {
   readonly tenant: string
   readonly entries: readonly FollowedEntry[]
@@ -16,6 +16,9 @@ export interface Slice {
 /** A slice under the lease it was read with. */
 export interface LeasedSlice extends Slice {
   readonly epoch: number
+  /** The seq that the cursor stands at, and the one behind the last entry read, or passed over. */
+  readonly from: number
+  readonly next: number
 }
 
 export interface Lease {
@@ -50,6 +53,7 @@ export async function enrol(db: Db, consumer: string, tenants: readonly string[]
  * that somebody else has leased are left alone until the lease runs out.
  * @param wanted only these tenants; undefined for all
  * @param options.after tenants behind this one come first, so that everybody's turn comes
+ * @param options.types only entries of these types; the others are passed over
  */
 export async function claim(
   db: Db,
@@ -60,15 +64,25 @@ export async function claim(
     readonly bounds: Bounds
     readonly not: readonly string[]
     readonly after: string
+    readonly types?: readonly string[] | undefined
   },
 ): Promise<LeasedSlice[]> {
-  const { leaseMs, bounds, not, after } = options
+  const { leaseMs, bounds, not, after, types } = options
+  const values = [consumer, owner, not, after, bounds.tenants, leaseMs, bounds.entries, bounds.bytes]
+  const parameter = (value: unknown): string => `$${values.push(value as string)}`
+  const these = wanted === undefined ? '' : `and s.tenant = any(${parameter(wanted)})`
+  // The type closes every leaf, so what is passed over is never sent.
+  const ofType =
+    types === undefined
+      ? 'true'
+      : `exists (select from unnest(${parameter(types.map(closing))}::bytea[]) as t(closing)
+          where substr(leaf, octet_length(leaf) - octet_length(closing) + 1) = closing)`
   const text = `
     with behind as materialized (
       select s.tenant from subscriptions s join heads h on h.tenant = s.tenant
       where s.consumer = $1 and s.next_seq < h.next_seq
         and (s.owner is null or s.owner = $2 or s.until < clock_timestamp())
-        and s.tenant <> all($3) ${wanted === undefined ? '' : 'and s.tenant = any($9)'}
+        and s.tenant <> all($3) ${these}
       order by s.tenant > $4 desc, s.tenant
       limit $5
       for update of s skip locked
@@ -79,31 +93,41 @@ export async function claim(
       from behind b where s.consumer = $1 and s.tenant = b.tenant
       returning s.tenant, s.next_seq, s.epoch, ${LAZY}
     )
-    select l.tenant, l.epoch, e.seq, e.leaf
+    select l.tenant, l.epoch, l.next_seq as from, e.seq, case when e.of_type then e.leaf end as leaf
     from leased l cross join lateral (
       select * from (
-        select seq, leaf, sum(octet_length(leaf)) over (order by seq) - octet_length(leaf) as bytes_before
-        from entries where tenant = l.tenant and seq >= l.next_seq
-        order by seq limit (select greatest(1, $7 / count(*)) from leased)
-      ) as next
-      where bytes_before < (select $8 / count(*) from leased)
+        select seq, leaf, ${ofType} as of_type, max(seq) over () as last
+        from (
+          select seq, leaf, sum(octet_length(leaf)) over (order by seq) - octet_length(leaf) as bytes_before
+          from entries where tenant = l.tenant and seq >= l.next_seq
+          order by seq limit (select greatest(1, $7 / count(*)) from leased)
+        ) as next
+        where bytes_before < (select $8 / count(*) from leased)
+      ) as read
+      where of_type or seq = last
     ) as e
     order by l.tenant, e.seq`
-  const values = [consumer, owner, not, after, bounds.tenants, leaseMs, bounds.entries, bounds.bytes]
-  const { rows } = await db.executeQuery<{ tenant: string; epoch: number; seq: number; leaf: Buffer }>(
-    CompiledQuery.raw(text, wanted === undefined ? values : [...values, wanted]),
-  )
-  const slices: (LeasedSlice & { entries: FollowedEntry[] })[] = []
-  for (const { tenant, epoch, seq, leaf } of rows) {
+  const { rows } = await db.executeQuery<{
+    tenant: string
+    epoch: number
+    from: number
+    seq: number
+    leaf: Buffer | null
+  }>(CompiledQuery.raw(text, values))
+  const slices: (LeasedSlice & { entries: FollowedEntry[]; next: number })[] = []
+  for (const { tenant, epoch, from, seq, leaf } of rows) {
     let slice = slices.at(-1)
     if (slice?.tenant !== tenant) {
-      slice = { tenant, epoch, entries: [] }
+      slice = { tenant, epoch, from, next: from, entries: [] }
       slices.push(slice)
     }
-    slice.entries.push({ seq, leaf })
+    slice.next = seq + 1
+    if (leaf) slice.entries.push({ seq, leaf })
   }
   return slices
 }
+
+const closing = (type: string): string => `\\x${Buffer.from(`"type":"${type}"}}`).toString('hex')}`
 
 /** Somebody else follows these logs now: what was done for them must not be kept. */
 export class LeaseLost extends Error {
@@ -138,8 +162,8 @@ export async function move(tx: Tx, { consumer, owner }: Lease, slices: readonly 
       owner,
       slices.map(({ tenant }) => tenant),
       slices.map(({ epoch }) => epoch),
-      slices.map(({ entries }) => entries[0]?.seq),
-      slices.map(({ entries }) => (entries.at(-1)?.seq ?? 0) + 1),
+      slices.map(({ from }) => from),
+      slices.map(({ next }) => next),
     ]),
   )
   if (rows.length < slices.length) {

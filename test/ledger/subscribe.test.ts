@@ -287,6 +287,23 @@ test('what happens outside the database comes before the cursor moves, and again
   expect((await applied('acting')).get(tenant)?.seqs).toEqual([0, 1, 2])
 })
 
+test('who wants some types only is given those, and goes past the others', async () => {
+  const tenants = await createTenants(database, 'typed', 3)
+  const events = (count: number) =>
+    Array.from({ length: count }, (_, n) => ({
+      type: ['report.generated', 'x.report.generated', 'a.b', 'log.closed'][n % 4] ?? '',
+      data: { type: 'report.generated' },
+    }))
+  for (const tenant of tenants.slice(1)) await report(appender, tenant, events(90))
+  const consumer = { ...applying('typed', 't'), types: ['report.generated', 'log.closed'] }
+  const bounds = { tenants: 2, entries: 20, bytes: 4_000 }
+  await new Follower(database.db, consumer, { bounds }).catchUp(tenants)
+  const found = await applied('typed')
+  const expected = upTo(91).filter((seq) => seq % 4 === 1 || (seq % 4 === 0 && seq > 0))
+  expect(tenants.map((tenant) => found.get(tenant)?.seqs)).toEqual([undefined, expected, expected])
+  expect(await caughtUp('typed', tenants)()).toBe(true)
+})
+
 test('a follower survives that its connections are cut', async () => {
   const tenants = await createTenants(database, 'cut', 3)
   const troubles: unknown[] = []
