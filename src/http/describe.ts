@@ -55,7 +55,10 @@ export async function describeApi(
         securitySchemes: { token: { type: 'http', scheme: 'bearer', bearerFormat: 'cs_<tenant>.<secret>' } },
       },
     },
-    refResolver: { buildLocalReference: (schema, _base, _fragment, n) => String(schema['$id'] ?? `part-${n}`) },
+    refResolver: {
+      buildLocalReference: (schema, _base, _fragment, n) =>
+        typeof schema['$id'] === 'string' ? schema['$id'] : `part-${n}`,
+    },
     transform: ({ schema, url, route }) => {
       const { permission, alsoNeeds } = route.config ?? {}
       if (permission === undefined) return { schema: { ...schema, security: [] }, url }
