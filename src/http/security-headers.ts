@@ -2,6 +2,8 @@ import type { App } from './server.js'
 
 /** What an API says: nothing of it is to be framed, run, sniffed or referred from. The pages at `/docs` say less strictly. */
 const HEADERS = {
+  // Answers are about people and credentials: nobody in between keeps them.
+  'cache-control': 'no-store',
   'content-security-policy': "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   'cross-origin-opener-policy': 'same-origin',
   'cross-origin-resource-policy': 'same-origin',

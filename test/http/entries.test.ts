@@ -239,6 +239,33 @@ describe('live', () => {
     expect(answer.json).toMatchObject({ status: 400, code: 'CURSOR_INVALID', pointer: '/last-event-id' })
   })
 
+  test('a feed ends when its token is revoked', async () => {
+    const made = await api.call('POST', '/v1/tokens', {
+      token: admin,
+      body: { principal: 'service:watcher', permissions: ['ledger/entries:read'] },
+    })
+    const open = await feed('?from=0', {}, String(made.json['token']))
+    await open.take(3)
+    const ended = once(open.response, 'end')
+    await api.call('DELETE', `/v1/tokens/${String(made.json['id'])}`, { token: admin })
+    await ended
+  })
+
+  test('one token holds so many feeds and no more; those that end make room', async () => {
+    const token = await api.token(['ledger/entries:read'], { principal: 'service:many' })
+    const open = await Promise.all(Array.from({ length: 100 }, () => feed('', {}, token)))
+    const refused = await api.call('GET', '/v1/entries/live', { token })
+    expect(refused.json).toMatchObject({ status: 429, code: 'RATE_LIMITED' })
+    for (const each of open) each.close()
+    await expect
+      .poll(async () => {
+        const again = await feed('', {}, token)
+        again.close()
+        return again.response.statusCode
+      })
+      .toBe(200)
+  })
+
   test('a shutdown ends feeds', async () => {
     const own = await testService()
     const token = await own.token(['ledger/*:read'])

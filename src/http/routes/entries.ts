@@ -50,11 +50,14 @@ const IndexedUpTo = Type.Integer({
 
 const NDJSON = 'application/x-ndjson'
 /** How often an open feed asks whether its token still holds. */
-const RECHECK_MS = 10_000
+const RECHECK_MS = 5_000
+/** Feeds that one token may hold open at once, in one process. */
+const MAX_FEEDS = 100
 
 /** The log, coming out: pages, streams, single entries, live. */
 export async function entryRoutes(app: App, deps: ServerDeps): Promise<void> {
   const { database, live, settings } = deps
+  const feeds = new Map<string, number>()
   app.get(
     '/v1/entries',
     {
@@ -144,8 +147,10 @@ export async function entryRoutes(app: App, deps: ServerDeps): Promise<void> {
       const last = request.headers['last-event-id']
       const from = last === undefined || last === '' ? request.query.from : placeBehind(last)
       const gone = goneSignal(reply.raw)
+      const { tenant, via } = callerOf(request)
+      holdFeed(feeds, `${tenant} ${via}`, gone)
       const ended = AbortSignal.any([gone, lapsed(deps, request, gone)])
-      const entries = live.entries(callerOf(request).tenant, from, ended)
+      const entries = live.entries(tenant, from, ended)
       void reply
         .header('content-type', 'text/event-stream; charset=utf-8')
         .header('cache-control', 'no-store, no-transform')
@@ -187,6 +192,22 @@ function placeBehind(lastEventId: string | string[]): number {
   if (typeof lastEventId === 'string' && /^\d{1,15}$/.test(lastEventId)) return Number(lastEventId) + 1
   throw new DomainError('CURSOR_INVALID', 'Last-Event-ID is the seq of an entry: send it as it came', {
     pointer: '/last-event-id',
+  })
+}
+
+/** Counts a feed until it ends. @throws DomainError RATE_LIMITED */
+function holdFeed(feeds: Map<string, number>, holder: string, gone: AbortSignal): void {
+  const open = feeds.get(holder) ?? 0
+  if (open >= MAX_FEEDS) {
+    throw new DomainError('RATE_LIMITED', `a token holds at most ${MAX_FEEDS} feeds open: close some`, {
+      retryAfterS: 5,
+    })
+  }
+  feeds.set(holder, open + 1)
+  gone.addEventListener('abort', () => {
+    const left = (feeds.get(holder) ?? 1) - 1
+    if (left > 0) feeds.set(holder, left)
+    else feeds.delete(holder)
   })
 }
 

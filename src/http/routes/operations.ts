@@ -59,7 +59,6 @@ export async function operationRoutes(app: App, { database, metrics }: ServerDep
       },
     },
     async (_request, reply) => {
-      void reply.header('cache-control', 'no-store')
       try {
         return { status: 'ready' as const, database: 'up' as const, followers: await readiness() }
       } catch (error) {

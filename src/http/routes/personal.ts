@@ -47,10 +47,9 @@ export async function personalRoutes(app: App, { ingest, denials }: ServerDeps):
       },
       serializerCompiler: () => JSON.stringify,
     },
-    async (request, reply) => {
+    async (request) => {
       const { group, reason } = request.body
       alsoNeed(denials, request, `personal/${group}:reveal`)
-      void reply.header('cache-control', 'no-store')
       return reveal(ingest, callerOf(request), { seq: request.params.seq, group, reason })
     },
   )
@@ -86,9 +85,8 @@ export async function personalRoutes(app: App, { ingest, denials }: ServerDeps):
         },
       },
     },
-    async (request, reply) => {
+    async (request) => {
       const { kind, value, reason } = request.body
-      void reply.header('cache-control', 'no-store')
       const { subject, recordedSeq } = await findSubject(ingest, callerOf(request), {
         identifier: { kind, value },
         reason,

@@ -169,7 +169,6 @@ export async function reportRoutes(app: App, { database, reports }: ServerDeps):
         .header('content-length', file.bytes)
         .header('content-disposition', `attachment; filename="${name}"`)
         .header('repr-digest', `sha-256=:${Buffer.from(file.sha256, 'hex').toString('base64')}:`)
-        .header('cache-control', 'private, no-store')
       return reply.send(createReadStream(path))
     },
   )

@@ -49,7 +49,7 @@ export async function tokenRoutes(app: App, { database, authenticator }: ServerD
     },
     async (request, reply) => {
       const created = await createToken(database, callerOf(request), request.body)
-      void reply.code(201).header('cache-control', 'no-store')
+      void reply.code(201)
       return { ...created, permissions: [...created.permissions] }
     },
   )
