@@ -495,26 +495,3 @@ test('a batch tells which tenants it touched, once', async () => {
   await sleep(100)
   expect(heard).toEqual([])
 })
-
-test('a long-held head keeps only its own tenant waiting', async () => {
-  const [held, free] = [await newTenant(), await newTenant()]
-  const holder = await appenderProcess(server)
-  const appender = newAppender({ patienceMs: 30_000 })
-  await appender.submit(submission(held))
-  const released = holder.run('hold', { tenant: held, ms: 1_000 })
-  await holder.holds(held)
-  let over = false
-  const waiting = Promise.all(Array.from({ length: 20 }, () => appender.submit(submission(held)))).then(() => {
-    over = true
-  })
-  let landed = 0
-  while (landed < 200) {
-    await appender.submit(submission(free))
-    landed++
-  }
-  expect(over).toBe(false)
-  await released
-  await waiting
-  await holder.close()
-  expect(await entriesOf(held)).toHaveLength(21)
-})

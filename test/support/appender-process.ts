@@ -73,7 +73,7 @@ export async function appenderProcess(
 
 /** So many of them, and a way to close them all. */
 export async function appenderProcesses(
-  server: TestDatabase,
+  server: Pick<TestDatabase, 'url' | 'keyFile'>,
   count: number,
   options: Omit<Opening, 'url' | 'keyFile'> = {},
 ): Promise<AppenderProcess[]> {

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { inTenant, type Database } from '../../src/db/database.js'
 import { DomainError } from '../../src/errors.js'
 import { destroySubject } from '../../src/keyring/destroy.js'
@@ -62,6 +61,8 @@ function open({ url, keyFile, clockMs = 0, ...options }: Opening): void {
   opened = { database, installation, appender, subjects: new Subjects(database, installation) }
 }
 
+const held = new Map<string, () => void>()
+
 function deps(): NonNullable<typeof opened> {
   if (!opened) throw new Error('not open')
   return opened
@@ -97,13 +98,14 @@ const operations = {
       return (await append(tx, { by, stream, expectedVersion }, prepared)).version
     })
   },
-  /** Holds a tenant's head as a long command would. */
-  hold: ({ tenant, ms }: { tenant: string; ms: number }): Promise<void> =>
+  /** Holds a tenant's head as a long command would, until it is told to release it. */
+  hold: ({ tenant }: { tenant: string }): Promise<void> =>
     inTenant(deps().database.command, tenant, async (tx) => {
       await lockHead(tx, tenant)
       process.send?.({ holding: tenant })
-      await sleep(ms)
+      await new Promise<void>((done) => held.set(tenant, done))
     }),
+  release: ({ tenant }: { tenant: string }): void => held.get(tenant)?.(),
   ingest: ({ tenant, events }: { tenant: string; events: EventInput[] }): Promise<Ingested> =>
     ingest(deps(), principal(tenant), events),
   destroy: ({ tenant, subject }: { tenant: string; subject: string }): Promise<number> =>

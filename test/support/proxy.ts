@@ -19,10 +19,12 @@ export class Proxy {
   private readonly listener: Server
   private readonly passing = new Set<Passing>()
   private refusing = false
+  private target: URL
 
   private constructor(listener: Server, target: URL) {
     this.listener = listener
-    listener.on('connection', (client: Socket) => this.accept(client, target))
+    this.target = target
+    listener.on('connection', (client: Socket) => this.accept(client, this.target))
     const url = new URL(target)
     url.hostname = '127.0.0.1'
     url.port = String((listener.address() as AddressInfo).port)
@@ -55,6 +57,11 @@ export class Proxy {
     }
     client.once('close', end)
     server.once('close', end)
+  }
+
+  /** From now on connections go to another address. */
+  aim(target: string): void {
+    this.target = new URL(target)
   }
 
   /** Nobody gets through any more, and who was through is cut off. */
