@@ -35,10 +35,14 @@ export interface ServiceOptions {
   readonly migrate?: boolean
   /** Log lines go to this file of the home folder instead of standard error. */
   readonly logFile?: string
+  /** Takes a free port where the usual one is taken and no other was asked for. */
+  readonly anyPort?: boolean
 }
 
 export interface Running {
   readonly url: string
+  /** The one that is really listened on. */
+  readonly port: number
   readonly host: Host
   readonly provided: ProvidedDatabase
 }
@@ -46,7 +50,7 @@ export interface Running {
 /** Runs the API around `work`, on a database that lasts as long; ends in good order however `work` ends. */
 export async function withService(
   cli: Cli,
-  { migrate = false, logFile }: ServiceOptions,
+  { migrate = false, ...options }: ServiceOptions,
   work: (running: Running) => Promise<void>,
 ): Promise<void> {
   const config = readConfig()
@@ -54,10 +58,10 @@ export async function withService(
   try {
     const host = await openHost(config, provided, { migrate })
     try {
-      await runService(config, host, logFile, async (service) => {
+      await runService(config, host, options, async (service) => {
         if (provided.embedded) await announceApi(config.home, service.url)
         try {
-          await work({ url: config.publicUrl ?? service.url, host, provided })
+          await work({ url: config.publicUrl ?? service.url, port: Number(new URL(service.url).port), host, provided })
         } finally {
           if (provided.embedded) await announceApi(config.home, undefined)
         }
@@ -73,7 +77,7 @@ export async function withService(
 async function runService(
   config: Config,
   { provided, installation }: Host,
-  logFile: string | undefined,
+  { logFile, anyPort = false }: Pick<ServiceOptions, 'logFile' | 'anyPort'>,
   work: (service: Service) => Promise<void>,
 ): Promise<void> {
   const path = logFile === undefined ? undefined : join(config.home, logFile)
@@ -82,12 +86,15 @@ async function runService(
     if (log) await once(log, 'open')
     // Loaded here, because no other command should wait for it.
     const { startService } = await import('../main.js')
-    const service = await startService(config, {
-      databaseUrl: provided.url,
-      installation,
-      ...(log === undefined ? {} : { logStream: log }),
-    }).catch((error: unknown) => {
-      throw explained(error, config.home)
+    const logStream = log === undefined ? {} : { logStream: log }
+    const startOn = (httpPort: number) =>
+      startService({ ...config, httpPort }, { databaseUrl: provided.url, installation, ...logStream })
+    const service = await startOn(config.httpPort).catch((error: unknown) => {
+      if (!isPortTaken(error)) throw error
+      const { apiUrl, pid } = readRunFile(config.home) ?? {}
+      if (apiUrl !== undefined) throw runsAlready(apiUrl, pid)
+      if (!anyPort) throw error
+      return startOn(0)
     })
     try {
       await work(service)
@@ -99,11 +106,13 @@ async function runService(
   }
 }
 
-/** A taken port is mostly our own, of a server that still runs. */
-function explained(error: unknown, home: string): unknown {
-  const { apiUrl, pid } = readRunFile(home) ?? {}
-  if (!(error instanceof DomainError && error.code === 'PORT_IN_USE') || apiUrl === undefined) return error
-  return new DomainError(error.code, `the API runs already, at ${apiUrl} (process ${pid ?? '?'}); ${error.message}`)
+function isPortTaken(error: unknown): boolean {
+  return error instanceof DomainError && error.code === 'PORT_IN_USE'
+}
+
+function runsAlready(apiUrl: string, pid: number | undefined): DomainError {
+  const message = `the API of this home runs already, at ${apiUrl} (process ${pid ?? '?'}): use it, or end it first`
+  return new DomainError('PORT_IN_USE', message)
 }
 
 /** What to say at every start until it is done: a lost key file cannot be made again. */

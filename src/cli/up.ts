@@ -1,3 +1,4 @@
+import { passedOn } from '../config.js'
 import { EXIT, leaf, type Cli, type ExitCode, type Frame } from './cli.js'
 import { runDemo } from './demo.js'
 import { missingBackup, untilAborted, withService, type Running } from './serve.js'
@@ -29,11 +30,14 @@ async function up(cli: Cli, { demo = false, once = false }: UpOptions): Promise<
   const story = storyOn(cli)
   story.title(`Countersign ${packageVersion()}`)
   let code: ExitCode = EXIT.ok
-  await withService(cli, { migrate: true, logFile: LOG_FILE }, async (running) => {
+  const anyPort = Object.keys(passedOn(['COUNTERSIGN_HTTP_PORT'])).length === 0
+  await withService(cli, { migrate: true, logFile: LOG_FILE, anyPort }, async (running) => {
     const began = await tellStart(running)
     story.line('PostgreSQL', began.postgres)
     story.line('Schema', began.schema)
-    story.line('API', `${running.url}, docs at ${running.url}/docs`)
+    const usual = running.host.config.httpPort
+    const moved = anyPort && running.port !== usual ? [`on a free port, because ${usual} is taken`] : []
+    story.line('API', `${running.url}, docs at ${running.url}/docs`, ...moved)
     const missing = await missingBackup(running.host)
     const summary = demo ? await runDemo(cli, story, running, { stays: !once }) : undefined
     if (summary !== undefined && summary.findings > 0) code = EXIT.finding
