@@ -96,11 +96,9 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     await listen(app, config)
     for (const follower of followers) follower.start()
     endHousekeeping = startHousekeeping(database, { onTrouble: trouble('housekeeping met trouble') })
-    const { address, port } = app.server.address() as AddressInfo
-    const host = address.includes(':') ? `[${address}]` : address
     let closing: Promise<void> | undefined
     return {
-      url: `http://${host}:${port}`,
+      url: urlOf(app.server.address() as AddressInfo),
       server,
       close: () => (closing ??= drained(app, stop, config.shutdownTimeoutMs)),
     }
@@ -123,6 +121,12 @@ async function listen(app: App, { httpHost, httpPort }: Config): Promise<void> {
     }
     throw error
   }
+}
+
+/** Where a caller on this machine reaches the service. */
+function urlOf({ address, port }: AddressInfo): string {
+  if (address === '0.0.0.0' || address === '::') return `http://localhost:${port}`
+  return `http://${address.includes(':') ? `[${address}]` : address}:${port}`
 }
 
 /** Connections that fall idle are closed on the way; those that never do, once the time is up. */
