@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from 'commander'
 import { messageOf } from '../errors.js'
+import { verifyCommitments, type CommitmentsVerification } from '../keyring/verify-commitments.js'
 import type { Finding } from '../ledger/findings.js'
 import { verify, type ExpectedEntry, type TenantVerification, type Verification } from '../ledger/verify.js'
 import { recordVerification } from '../ledger/verifications.js'
@@ -14,6 +15,7 @@ interface VerifyOptions {
   from?: number
   expect?: ExpectedEntry[]
   inDatabase?: boolean
+  commitments?: boolean
 }
 
 export function verifyCommand(frame: Frame): void {
@@ -27,13 +29,15 @@ rewritten together with its head shows only against a hash that somebody kept: -
       'verify --tenant acme --from 100000',
       'verify --tenant acme --expect 41:9f2c… --json',
       'verify --in-database',
+      'verify --commitments',
     ],
     options: (command) =>
       command
         .option('-t, --tenant <id>', 'only this tenant')
         .option('--from <seq>', 'first entry to check; what lies before it is taken as it is', wholeNumber(0))
         .option('--expect <SEQ:HASH>', 'a chain hash that was kept; may be given several times', expectation)
-        .option('--in-database', 'a second opinion: let PostgreSQL hash and compare, with none of our code'),
+        .option('--in-database', 'a second opinion: let PostgreSQL hash and compare, with none of our code')
+        .option('--commitments', 'also open every sealed group whose key exists, against what its leaf committed to'),
     run,
   })
 }
@@ -51,8 +55,9 @@ async function run(cli: Cli, options: VerifyOptions): Promise<ExitCode> {
     // A tenant that is named may have lost its row: that is for verification to say.
     const tenant = options.tenant ?? (options.expect === undefined ? undefined : await tenantOf(host, undefined))
     const result = await verifyLogs(cli, host, { ...options, tenant })
-    cli.result(answerOf(result), () => describe(cli, result))
-    return result.findingCount > 0 ? EXIT.finding : EXIT.ok
+    const groups = options.commitments === true ? await verifyGroups(cli, host, tenant) : undefined
+    cli.result(answerOf(result, groups), () => describe(cli, result) + (groups ? describeGroups(groups) : ''))
+    return result.findingCount + (groups?.findingCount ?? 0) > 0 ? EXIT.finding : EXIT.ok
   })
 }
 
@@ -96,20 +101,50 @@ export async function verifyLogs(
   }
 }
 
+async function verifyGroups(
+  cli: Cli,
+  { database, installation }: Host,
+  tenant: string | undefined,
+): Promise<CommitmentsVerification> {
+  const progress = showProgress({ label: 'Opening sealed groups', output: cli.err, quiet: cli.json, unit: 'groups' })
+  let shown = 0
+  try {
+    return await verifyCommitments(database, installation, {
+      tenant,
+      signal: cli.signal,
+      onProgress: ({ groups }) => progress.update({ done: groups }),
+      onFinding: (finding) => {
+        shown += 1
+        if (cli.json || shown > MOST_SHOWN) return
+        progress.end()
+        cli.out.write(`${cli.paint.out.red('finding')} ${findingText(finding)}\n`)
+      },
+    })
+  } finally {
+    progress.end()
+  }
+}
+
+function describeGroups({ groups, erased, findingCount, durationMs }: CommitmentsVerification): string {
+  const gone = erased === 0 ? '' : `, ${thousands(erased)} of them erased`
+  return `${counted(findingCount, 'finding')} in ${counted(groups, 'sealed group')}${gone}, ${seconds(durationMs)}\n`
+}
+
 function findingText({ tenant, seq, code, message }: Finding): string {
   return `${tenant} ${seq} ${code}: ${printable(message)}`
 }
 
-function answerOf(result: Verification) {
+function answerOf(result: Verification, groups: CommitmentsVerification | undefined) {
   const { tenants, entries, findings, findingCount, durationMs } = result
   return {
-    ok: findingCount === 0,
+    ok: findingCount + (groups?.findingCount ?? 0) === 0,
     level: LEVEL,
     entries,
     findingCount,
     findings,
     durationMs,
     tenants: tenants.map(keep),
+    ...(groups && { commitments: groups }),
   }
 }
 

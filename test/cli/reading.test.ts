@@ -227,6 +227,9 @@ describe('verify', () => {
     expect((await run('verify', '--tenant', 'acme', '--expect', acme?.keep ?? '')).code).toBe(0)
     expect((await run('verify', '--in-database')).code).toBe(0)
     expect((await run('verify', '--from', '3')).code).toBe(0)
+    const opened = await run('verify', '--commitments')
+    expect(opened.code).toBe(0)
+    expect(opened.stdout).toMatch(/0 findings in \d+ sealed groups?/)
   })
 
   test('another head than the one kept is a finding', async () => {
@@ -250,6 +253,15 @@ describe('verify', () => {
       `update entries set leaf = convert_to(replace(convert_from(leaf, 'UTF8'), 'no-badge', 'a-badge'), 'UTF8')
        where tenant = 'acme' and seq = 2`,
     )
+    await admin.query(
+      'update sealed_groups set ciphertext = set_byte(ciphertext, 40, get_byte(ciphertext, 40) # 1) where seq = 1',
+    )
+    const opened = await run('verify', '--commitments', '--json')
+    expect(opened.code).toBe(1)
+    expect(opened.json()).toMatchObject({
+      ok: false,
+      commitments: { findings: [{ tenant: 'acme', seq: 1, code: 'COMMITMENT_MISMATCH' }] },
+    })
     for (const words of [['verify'], ['verify', '--in-database']]) {
       const { code, stdout } = await run(...words)
       expect(code).toBe(1)
