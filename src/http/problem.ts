@@ -100,6 +100,7 @@ export const meanings: Readonly<Record<string, Meaning>> = {
   REQUEST_MALFORMED: meaning(400, 'The request cannot be read', 'Send a well-formed HTTP/1.1 request.'),
   REQUEST_TIMEOUT: meaning(408, 'The request took too long to arrive', 'Send the request again, at once and whole.'),
   HEADERS_TOO_LARGE: meaning(431, 'The headers are too large', 'Send fewer or shorter headers.'),
+  URL_TOO_LONG: meaning(414, 'A part of the address is too long', LOOK_UP),
   CONTENT_TYPE_UNSUPPORTED: meaning(415, 'This content type is not taken', 'Send a content type that detail lists.'),
   ROUTE_UNKNOWN: meaning(404, 'Nothing is at this address', 'See /docs for the addresses there are.'),
   METHOD_NOT_ALLOWED: meaning(405, 'Not with this method', 'Use a method that the Allow header lists.'),
@@ -152,7 +153,10 @@ export function internalProblem(): Problem {
 }
 
 /** Fastify's own refusals in our words. */
-export function fromFastify(code: string, request: FastifyRequest): DomainError | undefined {
+export function fromFastify(
+  { code, statusCode = 500 }: { code?: unknown; statusCode?: number },
+  request: FastifyRequest,
+): DomainError | undefined {
   switch (code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new DomainError('BODY_TOO_LARGE', `the body is larger than ${request.routeOptions.bodyLimit} bytes`)
@@ -167,8 +171,12 @@ export function fromFastify(code: string, request: FastifyRequest): DomainError 
       return new DomainError('JSON_MALFORMED', 'the body is empty: send JSON', { pointer: '' })
     case 'FST_ERR_BAD_URL':
       return new DomainError('REQUEST_MALFORMED', 'the address holds a percent sign that encodes nothing')
+    case 'FST_ERR_MAX_PARAM_LENGTH':
+      return new DomainError('URL_TOO_LONG', 'a part of the address is longer than any name there is')
     default:
-      return undefined
+      return statusCode >= 400 && statusCode < 500
+        ? new DomainError('REQUEST_MALFORMED', 'the request cannot be read')
+        : undefined
   }
 }
 

@@ -95,6 +95,7 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
       serializers: {
         req: (request: { id: string }) => ({ id: request.id }),
         res: ({ statusCode }) => ({ statusCode }),
+        err: (error: Error) => loggable(error) as never,
       },
       stream: deps.logStream ?? process.stderr,
     },
@@ -142,6 +143,18 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
   return { app, routes }
 }
 
+/** An error without what drivers hang on to it: rows and parameters may be personal data. */
+function loggable(error: Error & { code?: unknown }): object {
+  const { name, code, message, stack, cause } = error
+  return {
+    name,
+    code,
+    message,
+    stack,
+    ...(cause instanceof Error && { cause: { name: cause.name, message: cause.message } }),
+  }
+}
+
 /** Turns whatever went wrong into a problem document. */
 async function answerError(
   error: FastifyError | DomainError | Error,
@@ -149,6 +162,10 @@ async function answerError(
   reply: FastifyReply,
 ): Promise<void> {
   const known = toDomainError(error, request)
+  if (!known && error.name === 'AbortError' && reply.raw.destroyed) {
+    request.log.debug({ route: request.route }, 'nobody waits for the answer any more')
+    return
+  }
   if (!known) {
     request.log.error({ err: error, route: request.route }, 'a request failed')
     await sendProblem(request, reply, internalProblem())
@@ -163,6 +180,5 @@ async function answerError(
 
 function toDomainError(error: FastifyError | DomainError | Error, request: FastifyRequest): DomainError | undefined {
   if (error instanceof DomainError) return error
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
-  return fromFastify(code, request) ?? (isOutage(error) ? storeUnavailable() : undefined)
+  return fromFastify(error as FastifyError, request) ?? (isOutage(error) ? storeUnavailable() : undefined)
 }

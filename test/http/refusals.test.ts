@@ -416,6 +416,14 @@ const requests: RequestCase[] = [
     code: 'METHOD_NOT_ALLOWED',
     header: ['allow', 'DELETE'],
   },
+  {
+    name: 'an address that is too long',
+    method: 'DELETE',
+    path: `/v1/tokens/${'x'.repeat(400)}`,
+    token: () => admin,
+    status: 414,
+    code: 'URL_TOO_LONG',
+  },
   { name: 'an unknown address', method: 'GET', path: '/v2/events', status: 404, code: 'ROUTE_UNKNOWN' },
   { name: 'a broken escape', method: 'GET', path: '/v1/tokens/%zz', status: 400, code: 'REQUEST_MALFORMED' },
   {
