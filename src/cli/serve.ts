@@ -1,4 +1,4 @@
-import { createWriteStream } from 'node:fs'
+import { createWriteStream, renameSync, statSync, type WriteStream } from 'node:fs'
 import { join } from 'node:path'
 import { once } from 'node:events'
 import { readConfig, type Config } from '../config.js'
@@ -80,8 +80,7 @@ async function runService(
   { logFile, anyPort = false }: Pick<ServiceOptions, 'logFile' | 'anyPort'>,
   work: (service: Service) => Promise<void>,
 ): Promise<void> {
-  const path = logFile === undefined ? undefined : join(config.home, logFile)
-  const log = path === undefined ? undefined : createWriteStream(path, { flags: 'a', mode: 0o600 })
+  const log = logFile === undefined ? undefined : openLog(join(config.home, logFile))
   try {
     if (log) await once(log, 'open')
     // Loaded here, because no other command should wait for it.
@@ -104,6 +103,14 @@ async function runService(
   } finally {
     log?.end()
   }
+}
+
+const LOG_LIMIT_BYTES = 10 * 1024 * 1024
+
+/** Goes on with the log of earlier starts; a large one is put aside once. */
+function openLog(path: string): WriteStream {
+  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > LOG_LIMIT_BYTES) renameSync(path, `${path}.1`)
+  return createWriteStream(path, { flags: 'a', mode: 0o600 })
 }
 
 function isPortTaken(error: unknown): boolean {
