@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path'
 import type { Database } from '../src/db/database.js'
 import { DomainError } from '../src/errors.js'
 import type { Appender } from '../src/ledger/appender.js'
-import type { Json, LeafEvent } from '../src/ledger/event.js'
-import { prepare } from '../src/ledger/prepare.js'
+import type { Json } from '../src/ledger/event.js'
+import { record as recordEntry } from '../src/ledger/record.js'
 import { headOf, waitForIndex } from '../src/ledger/query.js'
 import { ulid } from '../src/ledger/ulid.js'
 import type { Principal } from '../src/principal.js'
@@ -217,20 +217,11 @@ async function record(
   report: string,
   data: object,
 ): Promise<{ seq: number; at: string }> {
-  const event: LeafEvent = {
+  return recordEntry(appender, by, {
     type,
     actor: { id: by.id },
     targets: [{ id: report, type: 'report' }],
     outcome: 'success',
     data: data as Record<string, Json>,
-  }
-  const receipt = await appender.submit({
-    tenant: by.tenant,
-    by: by.id,
-    via: by.via,
-    events: [prepare(event, { by }, 0)],
   })
-  const [entry] = receipt.repeated ? [] : receipt.entries
-  if (!entry || entry.duplicate) throw new Error('a record without a key of its own cannot repeat another')
-  return entry
 }

@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -187,6 +187,20 @@ describe('without a history, on a database of its own', () => {
     held.process.kill('SIGINT')
     expect((await held.ended).code).toBe(130)
     socket.destroy()
+  })
+
+  test('up takes a free port where the usual one is taken', async () => {
+    const squatter = createServer()
+    await new Promise((done) => {
+      squatter.once('error', done) // taken already, by whomever
+      squatter.listen(4700, '127.0.0.1', () => done(undefined))
+    })
+    const { code, stdout } = await countersign(['up', '--once'], {
+      ...options(),
+      env: { DATABASE_URL: server.url, COUNTERSIGN_HOME: server.home },
+    })
+    squatter.close()
+    expect([code, stdout]).toEqual([0, expect.stringContaining('on a free port, because 4700 is taken')])
   })
 
   test('a port that is taken could not run, and says what to set', async () => {
