@@ -1,7 +1,7 @@
 import { timingSafeEqual } from 'node:crypto'
 import { inTenant, type Database } from '../db/database.js'
 import type { Principal } from '../principal.js'
-import { tenantOfToken, tokenDigest } from './token.js'
+import { digestKey, tenantOfToken } from './token.js'
 
 /** How long a token is believed without asking again: a revocation in another process takes effect after it. */
 const TIME_TO_LIVE_MS = 5_000
@@ -25,6 +25,7 @@ export class Authenticator {
   /** By digest, never by the token itself. */
   private readonly known = new Map<string, Known>()
   private readonly asking = new Map<string, Promise<Principal | Refusal>>()
+  private readonly scratch = Buffer.alloc(32)
   /** Rises with every `forget`, so that an answer already on its way is not remembered. */
   private forgotten = 0
 
@@ -38,9 +39,11 @@ export class Authenticator {
    * @returns `stale` for a token that was valid once and must be looked up again
    */
   recall(token: string): Principal | 'stale' | undefined {
-    const digest = tokenDigest(token)
-    const known = this.known.get(digest.toString('latin1'))
-    if (!known || !timingSafeEqual(known.digest, digest)) return undefined
+    const key = digestKey(token)
+    const known = this.known.get(key)
+    if (!known) return undefined
+    this.scratch.write(key, 'latin1')
+    if (!timingSafeEqual(known.digest, this.scratch)) return undefined
     const now = this.now()
     if (now >= known.expiresAtMs) return undefined
     return now - known.checkedAtMs < TIME_TO_LIVE_MS ? known.principal : 'stale'
@@ -50,8 +53,8 @@ export class Authenticator {
   async lookUp(token: string): Promise<Principal | Refusal> {
     const tenant = tenantOfToken(token)
     if (tenant === undefined) return 'unknown'
-    const digest = tokenDigest(token)
-    const key = digest.toString('latin1')
+    const key = digestKey(token)
+    const digest = Buffer.from(key, 'latin1')
     let answer = this.asking.get(key)
     if (!answer) {
       answer = this.ask(tenant, digest, key).finally(() => this.asking.delete(key))

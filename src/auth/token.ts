@@ -22,7 +22,12 @@ export function tenantOfToken(text: string): string | undefined {
 
 /** All that is kept of a token's secret: SHA-256 of its text, tenant included. 256 random bits need no slow hash. */
 export function tokenDigest(text: string): Buffer {
-  return hash('sha256', text, 'buffer')
+  return Buffer.from(digestKey(text), 'latin1')
+}
+
+/** The digest as a string of 32 characters, one a byte: what maps take, at half the price of a buffer. */
+export function digestKey(text: string): string {
+  return hash('sha256', text, 'binary')
 }
 
 export interface TokenGrant {
