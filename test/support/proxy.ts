@@ -91,6 +91,21 @@ export class Proxy {
   }
 
   /**
+   * On the connections there are now, a question with `word` in it reaches the server, and its answer nobody.
+   * @returns resolves with the first answer that was withheld: by then what was asked is done
+   */
+  withholdAnswers(word: string): Promise<void> {
+    return new Promise((done) => {
+      for (const passing of this.passing) {
+        passing.question = (bytes) => {
+          if (bytes.includes(word)) passing.answer = () => done()
+          passing.server.write(bytes)
+        }
+      }
+    })
+  }
+
+  /**
    * On the connections there are now, whoever asks a question with `word` in it is cut off, and the question kept until
    * `release` lets it go to the server after all.
    */
