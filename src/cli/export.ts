@@ -1,4 +1,4 @@
-import { open, type FileHandle } from 'node:fs/promises'
+import { open, rm, type FileHandle } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
 import { DomainError, messageOf, systemCode } from '../errors.js'
 import { actorOf } from '../keyring/reveal.js'
@@ -43,11 +43,12 @@ async function run(cli: Cli, options: ExportOptions): Promise<void> {
     const stamp = new Date().toISOString().replace(/[-:]|\.\d+/g, '')
     const path = resolve(options.out ?? `${tenant}-${stamp}.ndjson`)
     const manifestPath = `${path}.manifest.json`
-    const lines = await create(path)
-    const beside = await create(manifestPath)
+    const files: Created[] = []
     const progress = showProgress({ label: 'Exporting', output: cli.err, quiet: cli.json, unit: 'entries' })
     let manifest
     try {
+      const lines = await create(path, files)
+      const beside = await create(manifestPath, files)
       manifest = await exportLog(
         host.database,
         tenant,
@@ -55,13 +56,15 @@ async function run(cli: Cli, options: ExportOptions): Promise<void> {
         (text) => lines.writeFile(text),
         (done, total) => progress.update({ done, total, ratePerS: (done * 1000) / (performance.now() - began) }),
       )
-      await lines.sync()
       await beside.writeFile(`${JSON.stringify({ ...manifest, file: basename(path) }, null, 2)}\n`)
-      await beside.sync()
+      for (const { file } of files) await file.sync()
+    } catch (error) {
+      // Half an export is none, and would be in the way of the next.
+      for (const { path } of files) await rm(path, { force: true })
+      throw error
     } finally {
       progress.end()
-      await lines.close()
-      await beside.close()
+      for (const { file } of files) await file.close()
     }
     const seq = await putOnRecord(host, tenant, manifest)
     cli.result({ ...manifest, file: path, manifest: manifestPath, recordedSeq: seq }, () => {
@@ -82,10 +85,17 @@ async function run(cli: Cli, options: ExportOptions): Promise<void> {
   })
 }
 
+interface Created {
+  path: string
+  file: FileHandle
+}
+
 /** 0600: leaves hold no personal data in clear, but they are a tenant's business. */
-async function create(path: string): Promise<FileHandle> {
+async function create(path: string, files: Created[]): Promise<FileHandle> {
   try {
-    return await open(path, 'wx', 0o600)
+    const file = await open(path, 'wx', 0o600)
+    files.push({ path, file })
+    return file
   } catch (error) {
     const exists = systemCode(error) === 'EEXIST'
     throw new DomainError(

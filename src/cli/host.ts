@@ -163,12 +163,15 @@ export function interrupted(signal: AbortSignal): Promise<never> {
  * @throws DomainError TENANT_UNKNOWN, USAGE when it has to be named
  */
 export async function tenantOf({ database }: Host, named: string | undefined): Promise<string> {
-  const rows = await database.operator.selectFrom('tenants').select('id').orderBy('id').execute()
-  const ids = rows.map(({ id }) => id)
-  if (named !== undefined) {
-    if (ids.includes(named)) return named
-    throw new DomainError('TENANT_UNKNOWN', `there is no tenant ${named}; ${known(ids)}`)
-  }
+  const tenants = database.operator.selectFrom('tenants').select('id')
+  if (named !== undefined && (await tenants.where('id', '=', named).executeTakeFirst())) return named
+  const ids = (
+    await tenants
+      .orderBy('id')
+      .limit(KNOWN_SHOWN + 1)
+      .execute()
+  ).map(({ id }) => id)
+  if (named !== undefined) throw new DomainError('TENANT_UNKNOWN', `there is no tenant ${named}; ${known(ids)}`)
   const [only, ...others] = ids.filter((id) => id !== SYSTEM_TENANT)
   if (only !== undefined && others.length === 0) return only
   if (only === undefined) {
@@ -177,7 +180,9 @@ export async function tenantOf({ database }: Host, named: string | undefined): P
   throw new DomainError('USAGE', `name the tenant with --tenant; ${known(ids)}`)
 }
 
+/** So many tenants are named to who named none of them. */
+const KNOWN_SHOWN = 20
+
 function known(ids: readonly string[]): string {
-  const shown = ids.slice(0, 20).join(', ')
-  return `there are ${shown}${ids.length > 20 ? ` and ${ids.length - 20} more` : ''}`
+  return `there are ${ids.slice(0, KNOWN_SHOWN).join(', ')}${ids.length > KNOWN_SHOWN ? ' and more' : ''}`
 }

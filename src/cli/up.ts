@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { passedOn } from '../config.js'
 import { EXIT, leaf, type Cli, type ExitCode, type Frame } from './cli.js'
 import { runDemo } from './demo.js'
@@ -37,7 +38,8 @@ async function up(cli: Cli, { demo = false, once = false }: UpOptions): Promise<
     story.line('Schema', began.schema)
     const usual = running.host.config.httpPort
     const moved = anyPort && running.port !== usual ? [`on a free port, because ${usual} is taken`] : []
-    story.line('API', `${running.url}, docs at ${running.url}/docs`, ...moved)
+    const log = `log in ${shortPath(join(running.host.config.home, LOG_FILE))}`
+    story.line('API', `${running.url}, docs at ${running.url}/docs`, ...moved, log)
     const missing = await missingBackup(running.host)
     const summary = demo ? await runDemo(cli, story, running, { stays: !once }) : undefined
     if (summary !== undefined && summary.findings > 0) code = EXIT.finding

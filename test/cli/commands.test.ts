@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { countersign, type RunOptions } from '../support/cli.js'
@@ -282,6 +282,7 @@ describe('export', () => {
     expect(again.json()).toMatchObject({ error: { code: 'OUTPUT_EXISTS' } })
     const beyond = await run(['export', '--tenant', 'acme', '--from', '999999', '--json', '--out', `${path}.2`])
     expect(beyond.json()).toMatchObject({ error: { code: 'RANGE_EMPTY' } })
+    expect(existsSync(`${path}.2`)).toBe(false)
   })
 })
 
