@@ -16,6 +16,18 @@ export interface StoredHead {
   readonly recordedAt: string
 }
 
+/** A row where it lies: its leaf at `bytes[leafAt, leafEnd)`, its stored chain hash at `bytes[hashAt, hashAt + 32)`. */
+export interface ChainedRow {
+  readonly bytes: Buffer
+  /** Over the same memory as `bytes`. */
+  readonly view: DataView
+  readonly seq: number
+  readonly atMs: number
+  readonly leafAt: number
+  readonly leafEnd: number
+  readonly hashAt: number
+}
+
 /** Entries without a gap between them, in order of seq. */
 interface Run {
   start: number
@@ -24,6 +36,8 @@ interface Run {
   first: Waiting | undefined
   /** Stored chain hash of the last one, then room for the leaf hash of the next: the input of the next link. */
   readonly input: Buffer
+  /** Over the same memory as `input`. */
+  readonly inputView: DataView
   lastAtMs: number
   /** Start of the next run, so that extending this one is a single comparison. */
   limit: number
@@ -87,26 +101,25 @@ export class ChainCheck {
     return { seq: run.end, chainHash: Buffer.from(run.input.subarray(0, HASH_BYTES)), atMs: run.lastAtMs }
   }
 
-  /**
-   * Takes the next row, its leaf at `bytes[start, end)` and its stored chain hash at `bytes[hashAt, hashAt + 32)`.
-   * Overwrites `bytes[start - 1]`.
-   */
-  add(seq: number, atMs: number, bytes: Buffer, start: number, end: number, hashAt: number): void {
+  /** Takes the next row; overwrites `bytes[leafAt - 1]`. */
+  add(row: ChainedRow): void {
     const run = this.current
+    const { seq, atMs, bytes, view, leafAt, leafEnd, hashAt } = row
     if (seq !== run.end + 1 || seq >= run.limit) {
-      this.addElsewhere(seq, atMs, bytes, start, end, hashAt)
+      this.addElsewhere(row)
       return
     }
     this.entries++
-    const { input } = run
-    leafHashInto(input, HASH_BYTES, bytes, start, end)
+    const { input, inputView } = run
+    leafHashInto(input, HASH_BYTES, bytes, leafAt, leafEnd)
     const digest = hash('sha256', input, 'binary')
+    // Four bytes at a time: as much as a tenth of the whole verification lies in how these are compared and copied.
     let difference = 0
-    for (let i = 0; i < HASH_BYTES; i++) difference |= digest.charCodeAt(i) ^ (bytes[hashAt + i] as number)
+    for (let i = 0; i < HASH_BYTES; i += 4) difference |= view.getInt32(hashAt + i) ^ int32At(digest, i)
     if (difference !== 0 && run.linkable) {
       this.breaks(seq, input, input.subarray(HASH_BYTES), bytes.subarray(hashAt, hashAt + HASH_BYTES))
     }
-    for (let i = 0; i < HASH_BYTES; i++) input[i] = bytes[hashAt + i] as number
+    for (let i = 0; i < HASH_BYTES; i += 4) inputView.setInt32(i, view.getInt32(hashAt + i))
     if (atMs < run.lastAtMs) this.backwards(seq)
     run.lastAtMs = atMs
     run.end = seq
@@ -151,7 +164,8 @@ export class ChainCheck {
   }
 
   /** A row that does not extend the current run. */
-  private addElsewhere(seq: number, atMs: number, bytes: Buffer, start: number, end: number, hashAt: number): void {
+  private addElsewhere(row: ChainedRow): void {
+    const { seq, atMs, bytes, leafAt, leafEnd, hashAt } = row
     const at = this.runAt(seq)
     const run = this.runs[at]
     if (!run || seq <= run.end) {
@@ -160,12 +174,12 @@ export class ChainCheck {
     }
     if (seq === run.end + 1) {
       this.current = run
-      this.add(seq, atMs, bytes, start, end, hashAt)
+      this.add(row)
       return
     }
     this.entries++
     const leafHash = Buffer.alloc(HASH_BYTES)
-    leafHashInto(leafHash, 0, bytes, start, end)
+    leafHashInto(leafHash, 0, bytes, leafAt, leafEnd)
     const stored = Buffer.from(bytes.subarray(hashAt, hashAt + HASH_BYTES))
     const first = { leafHash, chainHash: stored, atMs }
     const limit = run.limit
@@ -288,5 +302,16 @@ function newRun(seq: number, chainHash: Uint8Array, lastAtMs: number, options: R
   const input = Buffer.alloc(2 * HASH_BYTES)
   input.set(chainHash)
   const { first, limit = Infinity, linkable } = options
-  return { start: seq, end: seq, first, input, lastAtMs, limit, linkable }
+  const inputView = new DataView(input.buffer, input.byteOffset, input.length)
+  return { start: seq, end: seq, first, input, inputView, lastAtMs, limit, linkable }
+}
+
+/** @param digest as latin1, the cheapest form there is */
+function int32At(digest: string, at: number): number {
+  return (
+    (digest.charCodeAt(at) << 24) |
+    (digest.charCodeAt(at + 1) << 16) |
+    (digest.charCodeAt(at + 2) << 8) |
+    digest.charCodeAt(at + 3)
+  )
 }

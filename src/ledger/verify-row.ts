@@ -1,6 +1,7 @@
 import type { CopiedRow } from './copy.js'
 import { envelopeParts, leafType, parseEnvelope, type Envelope } from './envelope.js'
 import type { Report } from './findings.js'
+import type { ChainedRow } from './verify-chain.js'
 
 /** What a leaf must agree with besides its row, and what was learnt from the rows before. */
 export interface LogOfRow {
@@ -28,7 +29,9 @@ const EPOCH_2000_US = 946_684_800_000_000
 const MAX_LEAF_BYTES = 65_535
 
 /** A row's columns as numbers and offsets; reused from row to row. */
-export class RowReader {
+export class RowReader implements ChainedRow {
+  bytes: Buffer = Buffer.alloc(0)
+  view: DataView = new DataView(new ArrayBuffer(0))
   seq = 0
   /** Microseconds since 2000, as the wire has it. */
   micros = 0
@@ -39,7 +42,9 @@ export class RowReader {
   atMs = 0
 
   /** @returns what is wrong with a column, or undefined */
-  read({ view, starts, lengths }: CopiedRow): string | undefined {
+  read({ bytes, view, starts, lengths }: CopiedRow): string | undefined {
+    this.bytes = bytes
+    this.view = view
     const seqAt = starts[SEQ] as number
     if (lengths[SEQ] !== 8) return 'seq is null'
     const seq = view.getInt32(seqAt) * 0x1_0000_0000 + view.getUint32(seqAt + 4)

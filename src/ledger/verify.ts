@@ -211,7 +211,7 @@ class Run {
     this.rows.check(row, reader, log)
     if (log.expected.length > 0) compareExpected(log, row.bytes, reader)
     if (log.chain.disordered) return
-    log.chain.add(reader.seq, reader.atMs, row.bytes, reader.leafAt, reader.leafEnd, reader.hashAt)
+    log.chain.add(reader)
   }
 
   /** The row's log, by the bytes of its first column. */
@@ -238,7 +238,7 @@ class Run {
     await copyRows(this.client, select, ROW_COLUMN_COUNT, (row) => {
       if (reader.read(row) !== undefined) return
       silent.check(row, reader, silentLog)
-      log.chain.add(reader.seq, reader.atMs, row.bytes, reader.leafAt, reader.leafEnd, reader.hashAt)
+      log.chain.add(reader)
     })
   }
 
