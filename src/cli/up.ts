@@ -47,8 +47,7 @@ async function up(cli: Cli, { demo = false, once = false }: UpOptions): Promise<
       const advice = `copy it to a safe place: ${programHere(running.host.config.home)} keys backup <folder>`
       if (cli.json) cli.warn(`${missing}; ${advice}`)
       story.blank()
-      story.line(cli.paint.out.yellow('Warning'), missing)
-      story.line('', advice)
+      story.warning(missing, advice)
     }
     cli.result({ url: running.url, docs: `${running.url}/docs`, ...summary?.answer }, () => {
       const stays = once ? '' : ' Ctrl-C ends it.'

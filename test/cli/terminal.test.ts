@@ -1,5 +1,7 @@
+import { stripVTControlCharacters } from 'node:util'
 import { expect, test } from 'vitest'
 import { createCli, exitCodeOf, writeError } from '../../src/cli/cli.js'
+import { storyOn } from '../../src/cli/story.js'
 import { paletteFor, printable, seconds, size, table } from '../../src/cli/terminal.js'
 import { DomainError } from '../../src/errors.js'
 
@@ -51,6 +53,19 @@ test.each([
   [1_234_567, '1.2 MB'],
   [999_000_000, '999 MB'],
 ])('%d bytes are %s', (bytes, text) => expect(size(bytes)).toBe(text))
+
+test('a story is aligned in colour as well as without', () => {
+  const plain = (coloured: boolean) => {
+    const out = new Sink(coloured)
+    const story = storyOn(createCli(out, new Sink(), false, new AbortController().signal))
+    story.line('API', 'one', 'two')
+    story.warning('three')
+    return out.text
+  }
+  expect(plain(false)).toBe('  API           one\n                two\n  Warning       three\n')
+  expect(stripVTControlCharacters(plain(true))).toBe(plain(false))
+  expect(plain(true)).not.toBe(plain(false))
+})
 
 test('with --json nothing but the answer is on standard output, and errors are answers too', () => {
   const [out, err] = [new Sink(), new Sink()]
