@@ -15,7 +15,7 @@ export interface DemoTokens {
   readonly auditor: string
   /** 0600; holds both, by tenant. */
   readonly file: string
-  /** 0600; the auditor's as a header that curl takes with -H @FILE. */
+  /** 0600; the auditor's as a header that curl takes with -H @FILE. The admin's lies beside it. */
   readonly headerFile: string
   /** Some were made now; else all are those of an earlier start. */
   readonly made: boolean
@@ -26,7 +26,7 @@ type TokenFile = Record<string, Partial<Record<Role, string>>>
 /** An admin's and an auditor's token: those of an earlier start where they still are valid, else new ones. */
 export async function ensureTokens({ config, database }: Host, tenant: string): Promise<DemoTokens> {
   const file = homePaths(config.home).tokens
-  const headerFile = join(config.home, `${tenant}-auditor.header`)
+  const headerFileOf = (role: Role) => join(config.home, `${tenant}-${role}.header`)
   const kept = await readTokens(file)
   const authenticator = new Authenticator(database)
   const tokens = { admin: '', auditor: '' }
@@ -49,9 +49,11 @@ export async function ensureTokens({ config, database }: Host, tenant: string): 
   }
   if (made) {
     await writePrivate(file, `${JSON.stringify({ ...kept, [tenant]: tokens }, null, 2)}\n`)
-    await writePrivate(headerFile, `Authorization: Bearer ${tokens.auditor}\n`)
+    for (const role of ['admin', 'auditor'] as const) {
+      await writePrivate(headerFileOf(role), `Authorization: Bearer ${tokens[role]}\n`)
+    }
   }
-  return { ...tokens, file, headerFile, made }
+  return { ...tokens, file, headerFile: headerFileOf('auditor'), made }
 }
 
 async function readTokens(file: string): Promise<TokenFile> {

@@ -1,5 +1,4 @@
-import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from './root.js'
 
@@ -11,14 +10,22 @@ export interface Fence {
   line: number
 }
 
-/** Every page of the repository, as git knows it or would: paths from the root. */
-export function pages(): string[] {
-  const listed = spawnSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '*.md'], {
-    cwd: root,
-    encoding: 'utf8',
+const ELSEWHERE = new Set(['node_modules', 'dist', '.git', '.countersign'])
+
+/** Every file of the repository, as paths from its root. */
+export function repositoryFiles(folder = ''): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = folder === '' ? entry.name : `${folder}/${entry.name}`
+    if (ELSEWHERE.has(entry.name)) return []
+    return entry.isDirectory() ? repositoryFiles(path) : [path]
   })
-  if (listed.status !== 0) throw new Error(`git ls-files: ${listed.stderr}`)
-  return listed.stdout.split('\n').filter(Boolean).sort()
+}
+
+/** Every page of the repository. */
+export function pages(): string[] {
+  return repositoryFiles()
+    .filter((path) => path.endsWith('.md'))
+    .sort()
 }
 
 export function readPage(path: string): string {
