@@ -4,17 +4,23 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join, normalize } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { settings } from '../src/config.js'
 import { host } from '../src/principal.js'
 import { createTenant } from '../src/keyring/tenants.js'
 import { Appender } from '../src/ledger/appender.js'
 import { exportLog } from '../src/ledger/export.js'
 import { record } from '../src/ledger/record.js'
+import { countersign } from './support/cli.js'
 import { testDatabase } from './support/database.js'
 import { anchorsOf, fencesOf, linksOf, pages, readPage, tableRows } from './support/markdown.js'
 import { root } from './support/root.js'
 
 let folder: string
+/** The commands of the command line. */
+let known: Set<string>
 beforeAll(async () => {
+  const { stdout } = await countersign(['--help'])
+  known = new Set([...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name = '']) => name))
   folder = await mkdtemp(join(tmpdir(), 'countersign-docs-'))
 })
 afterAll(() => rm(folder, { recursive: true }))
@@ -28,6 +34,45 @@ test.each(pages())('the links of %s lead somewhere', (path) => {
     return anchor !== undefined && !anchorsOf(readPage(target)).includes(anchor)
   })
   expect(broken).toEqual([])
+})
+
+/** All that a page says in code, inline or fenced. */
+function codeOf(path: string): string[] {
+  const page = readPage(path)
+  const inline = [...page.matchAll(/(?<!`)`([^`\n]+)`(?!`)/g)].map(([, code = '']) => code)
+  return [...inline, ...fencesOf(page).flatMap(({ text }) => text.split('\n'))]
+}
+
+function mentioned(path: string, pattern: RegExp): string[] {
+  return codeOf(path).flatMap((code) => [...code.matchAll(pattern)].map(([, found = '']) => found))
+}
+
+test.each(pages())('files, scripts, settings and commands that %s names exist', async (path) => {
+  const files = mentioned(path, /(?:^|[\s'"(])((?:src|test|bin|bench|docs|migrations|reports)\/[\w./-]*\w)(?!:)\b/g)
+  expect(files.filter((file) => !existsSync(join(root, file)) && !existsSync(join(root, `${file}.ts`)))).toEqual([])
+
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+    scripts: Record<string, string>
+  }
+  const wanted = mentioned(path, /\bnpm (?:run )?([a-z]+(?::[a-z]+)*)/g).filter(
+    (name) => !['ci', 'install'].includes(name),
+  )
+  expect(wanted.filter((name) => !Object.hasOwn(scripts, name))).toEqual([])
+
+  const variables = new Set(Object.values(settings).map(({ variable }) => variable))
+  const named = mentioned(path, /(COUNTERSIGN_[A-Z_]+[A-Z])/g).filter((name) => !name.startsWith('COUNTERSIGN_TEST_'))
+  expect(named.filter((name) => !variables.has(name as never))).toEqual([])
+
+  const commands = mentioned(path, /(?:\bnpx \.|(?<![\w/])countersign) ([a-z]+)\b/g)
+  expect(commands.filter((name) => !known.has(name))).toEqual([])
+})
+
+test('the README lists every command', () => {
+  const section = readPage('README.md').split('## Commands')[1]?.split('\n## ')[0] ?? ''
+  const listed = tableRows(section).flatMap(([names = '']) =>
+    [...names.matchAll(/`([a-z]+)/g)].map(([, name = '']) => name),
+  )
+  expect([...known].filter((name) => !listed.includes(name))).toEqual(['help'])
 })
 
 /** Runs a snippet of a page as a reader would, in a folder of its own. */

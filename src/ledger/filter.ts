@@ -11,7 +11,7 @@ export interface EntryFilter {
   readonly actor?: string
   /** Any of the entry's targets. */
   readonly target?: string
-  /** A person with personal data sealed in the entry. */
+  /** A person that the entry concerns: acting, acted on, or with personal data sealed in it. */
   readonly subject?: string
   readonly stream?: string
   readonly outcome?: string

@@ -32,7 +32,9 @@ const Filter = {
   type: Type.Optional(Type.String({ description: 'An event type, or a prefix: `role.*`', examples: ['role.*'] })),
   actor: Type.Optional(Text),
   target: Type.Optional(Type.String({ minLength: 1, maxLength: 255, description: "Any of an entry's targets" })),
-  subject: Type.Optional(Type.String({ description: 'A person with personal data sealed in the entry, by pseudonym' })),
+  subject: Type.Optional(
+    Type.String({ description: 'A person, by pseudonym: acting, acted on, or with personal data sealed in it' }),
+  ),
   stream: Type.Optional(Text),
   outcome: Type.Optional(Outcome),
   fromSeq: Type.Optional(Seq),
