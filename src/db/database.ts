@@ -1,5 +1,6 @@
 import { CompiledQuery, Kysely, PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely'
 import pg from 'pg'
+import { DomainError } from '../errors.js'
 import type { Address } from './address.js'
 import { parsers } from './parsers.js'
 import type { Tables } from './types.js'
@@ -111,6 +112,7 @@ const NAMED = /^\/\* ([a-z_]+) \*\//
 /**
  * Runs `work` in a transaction that row-level security binds to `tenant`.
  * @param options.snapshot all statements see the database as the first one does
+ * @throws DomainError OUTCOME_UNKNOWN when the connection was lost at the commit
  */
 export async function inTenant<T>(
   db: Db,
@@ -128,13 +130,31 @@ export async function inTenant<T>(
     )
     try {
       const result = await work(connection)
-      await connection.executeQuery(CompiledQuery.raw('commit'))
+      await connection.executeQuery(CompiledQuery.raw('commit')).catch(unknownWhereLost)
       return result
     } catch (error) {
       await connection.executeQuery(CompiledQuery.raw('rollback')).catch(() => undefined)
       throw error
     }
   })
+}
+
+/**
+ * Whether what failed this way may have been committed all the same: the connection was lost, or the server was on its way
+ * down.
+ */
+export function mayHaveCommitted(error: unknown): boolean {
+  if (!(error instanceof pg.DatabaseError) || !error.code) return true
+  return error.code.startsWith('57P') || error.code.startsWith('08')
+}
+
+function unknownWhereLost(error: unknown): never {
+  if (!mayHaveCommitted(error)) throw error
+  throw new DomainError(
+    'OUTCOME_UNKNOWN',
+    'the connection was lost while this was being committed: look whether it was done before you send it again',
+    { retryAfterS: 2 },
+  )
 }
 
 const TENANT = /^[a-z][a-z0-9-]{1,62}$/

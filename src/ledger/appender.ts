@@ -1,5 +1,5 @@
 import pg from 'pg'
-import type { Database } from '../db/database.js'
+import { mayHaveCommitted, type Database } from '../db/database.js'
 import { DomainError } from '../errors.js'
 import { readAnswers, readHeads, readLanded, type Answers } from './appender-checks.js'
 import { isConditional, keysOf, Lane, questionsOf, receiptOf } from './appender-lane.js'
@@ -534,9 +534,8 @@ const nothingKnown: Answers = { keys: new Map(), position: undefined, version: u
  * makes no sense. `again`: it did not, and may. `bad`: something in it can never be written.
  */
 function judge(error: unknown): 'unknown' | 'refused' | 'again' | 'bad' {
-  if (!(error instanceof pg.DatabaseError) || !error.code) return 'unknown'
-  const { code } = error
-  if (code.startsWith('57P') || code.startsWith('08')) return 'unknown'
+  if (mayHaveCommitted(error) || !(error instanceof pg.DatabaseError)) return 'unknown'
+  const { code = '' } = error
   if (code === CLOCK_AHEAD || code === READ_ONLY || code.startsWith('53') || code.startsWith('58')) return 'refused'
   if (code.startsWith('40') || code === LOCK_TIMEOUT || code === CANCELLED || code === NOT_PREPARED) return 'again'
   return 'bad'

@@ -4,6 +4,7 @@ import { inTenant } from '../../src/db/database.js'
 import { destroySubject } from '../../src/keyring/destroy.js'
 import { Subjects } from '../../src/keyring/subjects.js'
 import { seal } from '../../src/keyring/seal.js'
+import { openAsInstallation } from '../../src/keyring/set-up.js'
 import { createTenant } from '../../src/keyring/tenants.js'
 import { append, command, foldStream, type AppendTarget, type Fold } from '../../src/ledger/append.js'
 import type { LeafEvent } from '../../src/ledger/event.js'
@@ -11,6 +12,7 @@ import { prepare } from '../../src/ledger/prepare.js'
 import type { Principal } from '../../src/principal.js'
 import { appenderProcesses } from '../support/appender-process.js'
 import { testDatabase, type TestDatabase } from '../support/database.js'
+import { Proxy } from '../support/proxy.js'
 import { verifyChains, type FoundEntry } from '../support/verify-chain.js'
 
 let server: TestDatabase
@@ -193,6 +195,19 @@ describe('command', () => {
     )
     await expect(failing).rejects.toThrow('no')
     expect(await entries()).toEqual([])
+  })
+
+  test('a command whose commit was not answered says so, and is there', async () => {
+    const proxy = await Proxy.to(server.url)
+    const database = openAsInstallation(proxy.url, server.installation, { poolSize: 1 })
+    const run = () => command(database.command, { by, stream: 'change/1' }, changeFold, () => [requested])
+    await run()
+    proxy.loseAnswers('commit')
+    await expect(run()).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' })
+    expect(await entries()).toHaveLength(2)
+    expect(await run()).toMatchObject({ events: 3 })
+    await database.close()
+    await proxy.close()
   })
 
   test('a reported event moves no fold', async () => {
