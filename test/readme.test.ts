@@ -117,7 +117,7 @@ function standIn(): string {
 }
 
 describe.sequential('the commands of the README, in their order', () => {
-  test.each(commands)('line $line', async ({ text }) => {
+  test.each(commands)('line $line', { timeout: 180_000 }, async ({ text }) => {
     const command = text.trim()
     if (BY_CI.includes(command)) {
       expect(readPage('.ci/run')).toContain(command)
@@ -127,23 +127,28 @@ describe.sequential('the commands of the README, in their order', () => {
       running = spawn('npm', ['start'], { cwd: checkout, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
       for (const stream of [running.stdout, running.stderr])
         stream?.on('data', (bytes: Buffer) => (said += bytes.toString()))
-      await eventually(() => /^Ready at/m.test(said) || running?.exitCode !== null, 100_000)
+      await eventually(() => /^Ready at/m.test(said) || running?.exitCode !== null, 150_000)
       expect(said).toContain(`Ready at http://127.0.0.1:${port}`)
       expect(said).toContain('0 findings')
       return
     }
-    const { status, stdout, stderr } = spawnSync('sh', ['-eu'], {
-      input: command.replaceAll('4700', String(port)),
-      cwd: checkout,
-      env,
-      encoding: 'utf8',
-    })
+    const { status, stdout, stderr } = await inShell(command.replaceAll('4700', String(port)))
     expect({ status, stderr }).toMatchObject({ status: 0 })
     expect(stdout).not.toContain('urn:countersign:error')
     const promised = PROMISES.find(([words]) => command.includes(words))
     expect(stdout).toMatch(promised?.[1] ?? /./)
   })
 })
+
+async function inShell(script: string): Promise<{ status: number | null; stdout: string; stderr: string }> {
+  const shell = spawn('sh', ['-eu'], { cwd: checkout, env, stdio: ['pipe', 'pipe', 'pipe'] })
+  const out = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const)
+    shell[name].setEncoding('utf8').on('data', (text: string) => (out[name] += text))
+  shell.stdin.end(script)
+  const [status] = (await once(shell, 'close')) as [number | null]
+  return { status, ...out }
+}
 
 /** What the text around a command says that it does. */
 const PROMISES: [words: string, shown: RegExp][] = [
