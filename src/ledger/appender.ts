@@ -89,16 +89,19 @@ export class Appender {
    *   LEDGER_STREAM_VERSION_CONFLICT, IDEMPOTENCY_IN_FLIGHT, IDEMPOTENCY_KEY_REUSED (nothing was written), OUTCOME_UNKNOWN
    */
   submit(submission: Submission): Promise<Receipt> {
-    const { events, epoch } = submission
+    const { events, epoch, position } = submission
     if (events.length === 0 || events.length > MAX_BATCH_EVENTS) {
       throw new RangeError(`a submission has 1 to ${MAX_BATCH_EVENTS} events, not ${events.length}`)
     }
     if (epoch === undefined && events.some((event) => event.sealed.length > 0)) {
       throw new RangeError('sealed groups without the key epoch they were sealed under')
     }
-    // What a leaf cannot carry would otherwise only be met while a whole batch is being chained.
+    // What no leaf or query can carry would otherwise only be met while others' submissions are being handled with it.
     checkPrincipal(submission)
     const keys = keysOf(submission)
+    if (keys.some((key) => key.includes('\0')) || position?.source.includes('\0')) {
+      throw new RangeError('a key or source with U+0000 in it')
+    }
     return keys.length === 0 ? this.enqueue(submission) : this.submitKeyed(submission, keys)
   }
 

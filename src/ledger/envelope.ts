@@ -127,10 +127,16 @@ export function leafType(leaf: Uint8Array): string | undefined {
 }
 
 /**
- * @throws RangeError when no leaf could name this principal, credential or stream: they come from credentials and tables,
- * so that is a bug
+ * @throws RangeError when no leaf could name this tenant, principal, credential or stream: they come from credentials and
+ * tables, so that is a bug
  */
-export function checkPrincipal(from: { by: string; via: string; stream?: { name: string } | undefined }): void {
+export function checkPrincipal(from: {
+  tenant: string
+  by: string
+  via: string
+  stream?: { name: string } | undefined
+}): void {
+  checked(from.tenant, TENANT, 'tenant')
   checked(from.by, PRINCIPAL, 'by')
   checked(from.via, PRINCIPAL, 'via')
   if (from.stream) checkedStream(from.stream.name)
