@@ -142,6 +142,25 @@ test('whoever cannot wait is told that the outcome is not known, and a repeat wi
   expect(await found()).toEqual([0, 1, 2])
 })
 
+test('submissions that rest on each other keep their order while connections are cut', async () => {
+  const COUNT = 600
+  await restart({ patienceMs: 60_000 })
+  const calls: Promise<Receipt>[] = []
+  for (let n = 0; n < COUNT; n++) {
+    calls.push(appender.submit(moving(n)))
+    if (n % 10 === 0) await sleep(1)
+    if (n % 60 === 30) {
+      proxy.shut()
+      proxy.reopen()
+    }
+  }
+  const places = seqs(await Promise.all(calls))
+  const inOrder = Array.from({ length: COUNT }, (_, n) => n)
+  expect(places).toEqual(inOrder.map((n) => n + 1))
+  expect(trouble).toBeGreaterThan(0)
+  expect(await found()).toEqual(inOrder)
+})
+
 test('a database that is gone is waited for, and callers who cannot wait are told', async () => {
   await appender.submit(submission(0))
   proxy.shut()
