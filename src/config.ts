@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { delimiter, join, resolve } from 'node:path'
 import { DomainError } from './errors.js'
 
@@ -86,6 +87,11 @@ export const settings = {
     1_000_000_000,
     'requests per minute and address without a valid credential; more get 429',
   ),
+  trustedProxies: networks(
+    'COUNTERSIGN_TRUSTED_PROXIES',
+    'none',
+    "proxies in front of the API, whose `X-Forwarded-For` is believed: limits per address then count the caller's, not the proxy's",
+  ),
   queueLimitEvents: integer(
     'COUNTERSIGN_QUEUE_LIMIT_EVENTS',
     20_000,
@@ -160,6 +166,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>> = p
     sealedLimitBytes: get(settings.sealedLimitBytes),
     rateLimitPerMinute: get(settings.rateLimitPerMinute),
     anonymousRateLimitPerMinute: get(settings.anonymousRateLimitPerMinute),
+    trustedProxies: get(settings.trustedProxies),
     queueLimitEvents: get(settings.queueLimitEvents),
     appendTimeoutMs: get(settings.appendTimeoutMs),
     requestTimeoutMs: get(settings.requestTimeoutMs),
@@ -227,6 +234,27 @@ function paths(variable: string, standard: string, what: string): Setting<readon
     fallback: [],
     read: (value) => split(value).map((path) => resolve(path)),
   }
+}
+
+function networks(variable: string, standard: string, what: string): Setting<readonly string[]> {
+  return {
+    variable,
+    standard,
+    accepts: 'addresses or networks such as 10.0.0.0/8, separated by ","',
+    what,
+    fallback: [],
+    read: (value) => {
+      const each = value.split(',').map((text) => text.trim())
+      return each.every(isNetwork) ? each : undefined
+    },
+  }
+}
+
+function isNetwork(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/')
+  const version = isIP(address)
+  if (version === 0 || address.includes('%') || rest.length > 0) return false
+  return bits === undefined || (/^(?:0|[1-9]\d{0,2})$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128))
 }
 
 function oneOf<T extends string>(variable: string, standard: T, values: readonly T[], what: string): Setting<T> {

@@ -22,6 +22,7 @@ test('what is set is read, and places inside the home follow it', () => {
     COUNTERSIGN_REPORTS_DIR: '/srv/reports',
     COUNTERSIGN_HTTP_PORT: '0',
     COUNTERSIGN_PUBLIC_URL: 'https://audit.example.org/',
+    COUNTERSIGN_TRUSTED_PROXIES: '10.0.0.0/8, 192.0.2.7,fd00::/8',
     COUNTERSIGN_FONTS: '/fonts/a.ttf:/fonts/b.ttf',
     COUNTERSIGN_LOG_LEVEL: '',
     DATABASE_URL: 'postgres://ada:pw@db.example.org/audit',
@@ -32,6 +33,7 @@ test('what is set is read, and places inside the home follow it', () => {
     reportsDir: '/srv/reports',
     httpPort: 0,
     publicUrl: 'https://audit.example.org',
+    trustedProxies: ['10.0.0.0/8', '192.0.2.7', 'fd00::/8'],
     fonts: ['/fonts/a.ttf', '/fonts/b.ttf'],
     logLevel: 'info',
     databaseUrl: 'postgres://ada:pw@db.example.org/audit',
@@ -46,6 +48,9 @@ test.each([
   { variable: 'COUNTERSIGN_QUEUE_LIMIT_EVENTS', text: '1e4' },
   { variable: 'COUNTERSIGN_BODY_LIMIT_BYTES', text: '-1' },
   { variable: 'COUNTERSIGN_LOG_LEVEL', text: 'loud' },
+  { variable: 'COUNTERSIGN_TRUSTED_PROXIES', text: 'proxy.example.org' },
+  { variable: 'COUNTERSIGN_TRUSTED_PROXIES', text: '10.0.0.0/33' },
+  { variable: 'COUNTERSIGN_TRUSTED_PROXIES', text: '10.0.0.1,' },
   { variable: 'COUNTERSIGN_PUBLIC_URL', text: 'audit.example.org' },
 ])('$variable=$text is refused by name, without repeating what may be a secret', ({ variable, text }) => {
   let caught: unknown

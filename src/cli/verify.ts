@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from 'commander'
-import { messageOf } from '../errors.js'
+import { DomainError, messageOf } from '../errors.js'
 import { verifyCommitments, type CommitmentsVerification } from '../keyring/verify-commitments.js'
 import type { Finding } from '../ledger/findings.js'
 import { verify, type ExpectedEntry, type TenantVerification, type Verification } from '../ledger/verify.js'
@@ -64,7 +64,10 @@ async function run(cli: Cli, options: VerifyOptions): Promise<ExitCode> {
 /** Findings shown at most; all are counted. */
 const MOST_SHOWN = 1000
 
-/** Verifies, shows findings as they come, and notes the outcome for answers and reports about these logs. */
+/**
+ * Verifies, shows findings as they come, and notes the outcome for answers and reports about these logs.
+ * @throws DomainError RANGE_EMPTY when nothing lies from `from` on and there was nothing else to check or find
+ */
 export async function verifyLogs(
   cli: Cli,
   { database }: Host,
@@ -91,6 +94,7 @@ export async function verifyLogs(
   }
   try {
     const result = await (inDatabase ? verifyInDatabase(database, options) : verify(database, options))
+    if (from !== undefined && from > 0 && expect === undefined) refuseNothing(result, from)
     // A log can be verified in a database that nothing can be written to.
     await recordVerification(database, result).catch((error: unknown) =>
       cli.warn(`the outcome could not be noted in the database: ${messageOf(error)}`),
@@ -99,6 +103,15 @@ export async function verifyLogs(
   } finally {
     progress.end()
   }
+}
+
+/** "No findings" would be said of nothing. A log that was cut short has findings, and they are told. */
+function refuseNothing({ entries, findingCount, tenants }: Verification, from: number): void {
+  if (entries > 0 || findingCount > 0) return
+  const last = Math.max(0, ...tenants.map(({ nextSeq }) => nextSeq)) - 1
+  const [only] = tenants
+  const log = tenants.length === 1 && only ? `the log of ${only.tenant} ends` : 'the longest log ends'
+  throw new DomainError('RANGE_EMPTY', `${log} at entry ${last}: there is nothing to verify from ${from} on`)
 }
 
 async function verifyGroups(

@@ -54,6 +54,7 @@ const guarded = Symbol('guarded')
  */
 export function guardRoutes(app: FastifyInstance, keeping: Gatekeeping): RouteAccess[] {
   const routes: RouteAccess[] = []
+  const lookingUp = new Set<string>()
   app.decorateRequest('caller', null)
   app.decorateRequest('route', '')
   app.addHook('onRoute', (route: RouteOptions & { [guarded]?: true }) => {
@@ -72,7 +73,7 @@ export function guardRoutes(app: FastifyInstance, keeping: Gatekeeping): RouteAc
     const guard =
       permission === undefined
         ? openGuard(keeping, label, route.config?.unlimited === true)
-        : guardOf(keeping, label, permission)
+        : guardOf(keeping, lookingUp, label, permission)
     route.onRequest = [guard, ...[route.onRequest ?? []].flat()]
   })
   return routes
@@ -121,7 +122,8 @@ function openGuard({ anonymousRateLimit }: Gatekeeping, label: string, unlimited
   }
 }
 
-function guardOf(keeping: Gatekeeping, label: string, permission: string): Hook {
+/** @param lookingUp addresses that have spent their limit and are having one token looked up all the same */
+function guardOf(keeping: Gatekeeping, lookingUp: Set<string>, label: string, permission: string): Hook {
   const { authenticator, denials, rateLimit, anonymousRateLimit, publicUrl } = keeping
   const publicHost = publicUrl === undefined ? undefined : new URL(publicUrl).host
   const suffix = publicHost === undefined ? undefined : `.${publicHost}`
@@ -175,13 +177,22 @@ function guardOf(keeping: Gatekeeping, label: string, permission: string): Hook 
       done(admit(request, known))
       return
     }
-    // Guessing costs a look-up; who was valid a moment ago is never kept out by who guesses from the same address.
-    const waitS = known === 'stale' ? 0 : anonymousRateLimit.spent(request.ip)
-    if (waitS > 0) {
-      done(rateLimited(waitS))
+    // Guessing costs a look-up. Who was valid a moment ago is never kept out by who guesses from the same address, and
+    // who comes anew gets in between the guesses: an address that has spent its limit has one look-up at a time.
+    if (known === 'stale' || anonymousRateLimit.spent(request.ip) === 0) {
+      void ask(request, token, done)
       return
     }
-    void ask(request, token, done)
+    const { ip } = request
+    if (lookingUp.has(ip)) {
+      done(rateLimited(1))
+      return
+    }
+    lookingUp.add(ip)
+    void ask(request, token, (error) => {
+      lookingUp.delete(ip)
+      done(error)
+    })
   }
 }
 

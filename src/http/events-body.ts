@@ -27,7 +27,9 @@ type Headers = Readonly<Record<string, string | string[] | undefined>>
 export function modeOf(headers: Headers): Mode {
   const encoding = headers['content-encoding']
   if (encoding !== undefined && encoding !== 'identity') {
-    throw new DomainError('CONTENT_TYPE_UNSUPPORTED', 'compressed bodies are not taken: send the body as it is')
+    throw new DomainError('CONTENT_TYPE_UNSUPPORTED', 'compressed bodies are not taken: send the body as it is', {
+      pointer: '/content-encoding',
+    })
   }
   const contentType = headers['content-type']
   if (contentType === 'application/json' && headers['ce-specversion'] === undefined) return 'json'

@@ -24,7 +24,7 @@ export const meanings: Readonly<Record<string, Meaning>> = {
   JSON_UNSAFE_NUMBER: meaning(
     400,
     'A number would not survive',
-    'Send the number as a string: double precision cannot hold it.',
+    'Send 0 for -0, and as a string any other number that double precision cannot hold.',
   ),
   JSON_TOO_DEEP: meaning(400, 'Nested too deeply', 'Flatten the value to at most 64 levels.'),
   JSON_LONE_SURROGATE: meaning(400, 'Half a character', RESEND),
@@ -41,7 +41,7 @@ export const meanings: Readonly<Record<string, Meaning>> = {
   CLOUDEVENT_INVALID: meaning(400, 'Not a CloudEvent 1.0', RESEND),
   BATCH_EMPTY: meaning(400, 'No event in the request', 'Send at least one event.'),
   BATCH_TOO_LARGE: meaning(413, 'Too many events in one request', 'Send at most 1,000 events per request.'),
-  BODY_TOO_LARGE: meaning(413, 'The request body is too large', 'Split the request; the limit is a setting.'),
+  BODY_TOO_LARGE: meaning(413, 'The request body is too large', 'Split the request; of events the limit is a setting.'),
   GROUP_TOO_LARGE: meaning(413, 'A group of personal data is too large', 'Keep large content elsewhere.'),
   SUBJECT_UNKNOWN: meaning(422, 'Nobody has this pseudonym', 'Name the person by kind and value instead.'),
   SUBJECT_ERASED: meaning(410, 'Erased', 'The key was destroyed: this cannot be undone.'),
@@ -80,7 +80,11 @@ export const meanings: Readonly<Record<string, Meaning>> = {
   REPORTS_BUSY: meaning(503, 'Too many reports are being made', 'Send the request again after Retry-After seconds.'),
   FILTER_INVALID: meaning(400, 'The filter cannot be used', 'Correct the parameter that pointer names.'),
   RANGE_INVALID: meaning(400, 'Not a range', 'Correct the parameter that pointer names.'),
-  CURSOR_INVALID: meaning(400, 'Not a cursor of this query', 'Send next of the page before, with the same parameters.'),
+  CURSOR_INVALID: meaning(
+    400,
+    'Not a cursor of this query',
+    'Send what the answer before gave: next of a page with the same parameters, or the id of a feed.',
+  ),
   INDEX_BEHIND: meaning(503, 'The index has not caught up', 'Send the request again after Retry-After seconds.'),
   TOKEN_MISSING: meaning(401, 'No credential', 'Send Authorization: Bearer cs_<tenant>.<secret>.'),
   TOKEN_INVALID: meaning(401, 'The token is not known', 'Use a valid token; it is shown once, when it is made.'),
@@ -114,7 +118,7 @@ export interface Problem {
   status: number
   detail: string
   code: string
-  /** JSON pointer into what was sent. */
+  /** JSON pointer into what was sent; of a header its name in lower case, `/idempotency-key`. */
   pointer?: string
   /** 0-based index of the event that is to blame. */
   index?: number
@@ -125,15 +129,24 @@ export interface Problem {
 
 const internal = meaning(500, 'Something went wrong here', 'Send it again later; name requestId to the operator.')
 
+/** The header that is to blame, for codes of which the domain knows no place. */
+const headers: Readonly<Record<string, string>> = {
+  CONTENT_TYPE_UNSUPPORTED: '/content-type',
+  IDEMPOTENCY_KEY_INVALID: '/idempotency-key',
+  IDEMPOTENCY_KEY_REUSED: '/idempotency-key',
+  IDEMPOTENCY_IN_FLIGHT: '/idempotency-key',
+}
+
 export function problemOf(error: DomainError): Problem {
   const { status, title, help } = meanings[error.code] ?? internal
+  const pointer = error.pointer ?? headers[error.code]
   return {
     type: `urn:countersign:error:${error.code}`,
     title,
     status,
     detail: error.message,
     code: error.code,
-    ...(error.pointer !== undefined && { pointer: error.pointer }),
+    ...(pointer !== undefined && { pointer }),
     ...(error.index !== undefined && { index: error.index }),
     help,
   }
@@ -159,7 +172,7 @@ export function fromFastify(
 ): DomainError | undefined {
   switch (code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
-      return new DomainError('BODY_TOO_LARGE', `the body is larger than ${request.routeOptions.bodyLimit} bytes`)
+      return bodyTooLarge(request)
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
       return new DomainError(
         'CONTENT_TYPE_UNSUPPORTED',
@@ -178,6 +191,12 @@ export function fromFastify(
         ? new DomainError('REQUEST_MALFORMED', 'the request cannot be read')
         : undefined
   }
+}
+
+function bodyTooLarge({ headers, routeOptions }: FastifyRequest): DomainError {
+  const told = headers['content-length']
+  const size = told === undefined ? 'the body is larger' : `the body of ${told} bytes is larger`
+  return new DomainError('BODY_TOO_LARGE', `${size} than ${routeOptions.bodyLimit} bytes, the limit here`)
 }
 
 /** Outages of the database, as drivers tell them. */

@@ -22,7 +22,12 @@ export const ProblemSchema = Type.Object(
     status: Type.Integer(),
     detail: Type.String(),
     code: Type.String({ description: 'Stable; docs/errors.md lists them all' }),
-    pointer: Type.Optional(Type.String({ description: 'JSON pointer (RFC 6901) into what was sent' })),
+    pointer: Type.Optional(
+      Type.String({
+        description:
+          'JSON pointer (RFC 6901) into what was sent; of a header its name in lower case: `/idempotency-key`',
+      }),
+    ),
     index: Type.Optional(Type.Integer({ description: '0-based index of the event that is to blame' })),
     help: Type.String({ description: 'What to do' }),
     requestId: Type.Optional(Type.String()),

@@ -40,6 +40,7 @@ export type HttpSettings = Pick<
   | 'requestTimeoutMs'
   | 'waitLimitMs'
   | 'publicUrl'
+  | 'trustedProxies'
   | 'logLevel'
 >
 
@@ -84,7 +85,10 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
     logController: new LogController({ disableRequestLogging: true }),
     clientErrorHandler: answerBrokenRequest,
     frameworkErrors: (error, request, reply) => void answerError(error, request, reply),
+    trustProxy: settings.trustedProxies.length > 0 && [...settings.trustedProxies],
     http: {
+      // Node's own refusal is no problem document: `refuseHostless` answers.
+      requireHostHeader: false,
       maxHeaderSize: settings.headerLimitBytes,
       headersTimeout: Math.min(requestTimeoutMs, 15_000),
       connectionsCheckingInterval: Math.min(Math.max(250, requestTimeoutMs / 4), 5_000),
@@ -109,6 +113,7 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
   app.setErrorHandler(answerError)
 
   secureHeaders(app, { https: settings.publicUrl?.startsWith('https:') ?? false })
+  app.addHook('onRequest', refuseHostless)
   deps.metrics.observe(app)
   const routes = guardRoutes(app, {
     authenticator,
@@ -141,6 +146,12 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
   await app.register(reportRoutes, deps)
   await app.register(operationRoutes, deps)
   return { app, routes }
+}
+
+/** RFC 9112 §3.2: HTTP/1.1 names its host. */
+function refuseHostless({ raw }: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
+  if (raw.headers.host !== undefined || raw.httpVersion !== '1.1') done()
+  else done(new DomainError('REQUEST_MALFORMED', 'HTTP/1.1 without a Host header: send one', { pointer: '/host' }))
 }
 
 /** An error without what drivers hang on to it: rows and parameters may be personal data. */

@@ -23,12 +23,22 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({ schema, http
   const typed = httpPart === 'querystring' || httpPart === 'params' ? typing(schema) : undefined
   return (value: unknown) => {
     const given = typed ? typed(value as Record<string, unknown>) : value
+    const beyond = typed && Object.entries(given as Record<string, unknown>).find(([, each]) => isUnsafe(each))
+    if (beyond) return { error: beyondSafeIntegers(beyond[0], httpPart) }
     if (compiled.Check(given)) return { value: given }
     return { error: refusal(compiled.Errors(given) as unknown as SchemaError[], httpPart) }
   }
 }
 
-const INTEGER = /^(?:0|[1-9]\d{0,15})$/
+const INTEGER = /^(?:0|[1-9]\d*)$/
+
+/** An integer that was read as another one than was sent, or may have been. */
+const isUnsafe = (value: unknown): boolean => typeof value === 'number' && !Number.isSafeInteger(value)
+
+function beyondSafeIntegers(name: string, httpPart: string | undefined): DomainError {
+  const message = `${WHERE[httpPart ?? '']}: ${name} lies beyond ${Number.MAX_SAFE_INTEGER}, the greatest number that is taken`
+  return new DomainError('RANGE_INVALID', message, { pointer: pointerTo('', name) })
+}
 
 function typing(schema: TSchema): (value: Record<string, unknown>) => Record<string, unknown> {
   const { properties = {} } = schema as { properties?: Record<string, { type?: string }> }

@@ -123,14 +123,14 @@ export async function waitForIndex(
 ): Promise<void> {
   const deadline = performance.now() + patienceMs
   for (let pauseMs = 5; ; pauseMs = Math.min(2 * pauseMs, 100)) {
-    const { indexedUpTo } = await inTenant(database.reader, tenant, (tx) => reachOf(tx, tenant))
+    const { indexedUpTo, head } = await inTenant(database.reader, tenant, (tx) => reachOf(tx, tenant))
     if (indexedUpTo >= seq) return
     if (performance.now() + pauseMs > deadline) {
-      throw new DomainError(
-        'INDEX_BEHIND',
-        `the index has reached ${indexedUpTo}, not ${seq} yet: ask again, or without waiting for it`,
-        { retryAfterS: 1 },
-      )
+      const missing =
+        seq < head.size
+          ? `the index has reached ${indexedUpTo}, not ${seq} yet`
+          : `the log ends at entry ${head.size - 1}: there is no entry ${seq} yet`
+      throw new DomainError('INDEX_BEHIND', `${missing}; ask again, or without waiting for it`, { retryAfterS: 1 })
     }
     await delay(pauseMs, undefined, signal ? { signal } : {})
   }

@@ -227,6 +227,11 @@ describe('verify', () => {
     expect((await run('verify', '--tenant', 'acme', '--expect', acme?.keep ?? '')).code).toBe(0)
     expect((await run('verify', '--in-database')).code).toBe(0)
     expect((await run('verify', '--from', '3')).code).toBe(0)
+    for (const way of [[], ['--in-database'], ['--tenant', 'acme']]) {
+      const { code, stdout } = await run('verify', '--from', '99999', '--json', ...way)
+      expect(code).toBe(2)
+      expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'RANGE_EMPTY' } })
+    }
     const opened = await run('verify', '--commitments')
     expect(opened.code).toBe(0)
     expect(opened.stdout).toMatch(/0 findings in \d+ sealed groups?/)

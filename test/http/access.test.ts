@@ -191,8 +191,29 @@ test('who guesses tokens is slowed down; who has one is not', async () => {
     expect((await own.call('GET', '/openapi.json')).status).toBe(429)
     expect((await own.call('GET', '/healthz')).status).toBe(200)
     expect((await own.call('POST', '/v1/events', { token, body: { type: 'a.b' } })).status).toBe(201)
+    const fresh = await own.token(['ledger/events:write'])
+    expect((await own.call('POST', '/v1/events', { token: fresh, body: { type: 'a.b' } })).status).toBe(201)
   } finally {
     await own.close()
+  }
+})
+
+test('behind a trusted proxy each caller has its own limit, and nobody else names an address', async () => {
+  const limit = { COUNTERSIGN_ANONYMOUS_RATE_LIMIT_PER_MINUTE: '2' }
+  for (const [proxies, third] of [
+    ['127.0.0.0/8,::1', 200],
+    ['', 429],
+    ['192.0.2.7', 429],
+  ] as const) {
+    const own = await testService({ ...limit, COUNTERSIGN_TRUSTED_PROXIES: proxies })
+    try {
+      const ask = async (address: string) =>
+        (await own.call('GET', '/openapi.json', { headers: { 'x-forwarded-for': address } })).status
+      expect([await ask('192.0.2.1'), await ask('192.0.2.1'), await ask('192.0.2.1')]).toEqual([200, 200, 429])
+      expect(await ask('192.0.2.2')).toBe(third)
+    } finally {
+      await own.close()
+    }
   }
 })
 

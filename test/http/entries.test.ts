@@ -134,7 +134,7 @@ test.each([
   ['?outcome=maybe', 'REQUEST_INVALID', '/outcome'],
   ['?colour=red', 'REQUEST_INVALID', '/colour'],
   ['/minus-one', 'REQUEST_INVALID', '/seq'],
-  ['/99999999999999999999', 'REQUEST_INVALID', '/seq'],
+  ['/99999999999999999999', 'RANGE_INVALID', '/seq'],
 ])('%s is refused as %s', async (query, code, pointer) => {
   const answer = await api.call('GET', `/v1/entries${query}`, { token: auditor })
   expect(answer.json).toMatchObject({ status: 400, code, pointer })
@@ -146,12 +146,24 @@ test('a cursor of another query is refused', async () => {
   expect(answer.json['code']).toBe('CURSOR_INVALID')
 })
 
+test.each([
+  { path: '/v1/entries?atLeast=9007199254740993', pointer: '/atLeast' },
+  { path: '/v1/entries?fromSeq=9007199254740993', pointer: '/fromSeq' },
+  { path: '/v1/entries?toSeq=99999999999999999999999', pointer: '/toSeq' },
+  { path: '/v1/entries/live?from=9007199254740993', pointer: '/from' },
+  { path: '/v1/entries/9007199254740993', pointer: '/seq' },
+])('$path names no number that doubles can hold', async ({ path, pointer }) => {
+  const answer = await api.call('GET', path, { token: auditor })
+  expect(answer.json).toMatchObject({ status: 400, code: 'RANGE_INVALID', pointer })
+})
+
 test('waiting for what is not there yet ends', async () => {
   const own = await testService({ COUNTERSIGN_WAIT_LIMIT_MS: '200' })
   try {
     const token = await own.token(['ledger/*:read'])
     const answer = await own.call('GET', '/v1/entries?type=a.b&atLeast=1000000', { token })
     expect(answer.json).toMatchObject({ status: 503, code: 'INDEX_BEHIND' })
+    expect(answer.json['detail']).toMatch(/^the log ends at entry \d+: there is no entry 1000000 yet/)
     expect(answer.headers.get('retry-after')).toBe('1')
   } finally {
     await own.close()
@@ -237,6 +249,18 @@ describe('live', () => {
   test('a Last-Event-ID of another kind is refused', async () => {
     const answer = await api.call('GET', '/v1/entries/live', { token: auditor, headers: { 'last-event-id': 'abc' } })
     expect(answer.json).toMatchObject({ status: 400, code: 'CURSOR_INVALID', pointer: '/last-event-id' })
+  })
+
+  test('a Last-Event-ID behind the end of the log is refused, and the last one is not', async () => {
+    const size = await api.size('acme')
+    const headers = { 'last-event-id': String(size) }
+    const answer = await api.call('GET', '/v1/entries/live', { token: auditor, headers })
+    expect(answer.json).toMatchObject({ status: 400, code: 'CURSOR_INVALID', pointer: '/last-event-id' })
+    expect(answer.json['detail']).toContain(`the log ends at entry ${size - 1}`)
+    const open = await feed('', { 'last-event-id': String(size - 1) })
+    await write('live.last')
+    expect((await open.take(1))[0]?.id).toBe(String(size))
+    open.close()
   })
 
   test('a feed ends when its token is revoked', async () => {

@@ -88,7 +88,7 @@ describe('an Idempotency-Key', () => {
     const before = await api.size('acme')
     const answer = await post({ type: 'role.revoked' }, { 'idempotency-key': 'order 2' })
     expect(answer.status).toBe(422)
-    expect(answer.json['code']).toBe('IDEMPOTENCY_KEY_REUSED')
+    expect(answer.json).toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED', pointer: '/idempotency-key' })
     expect(await api.size('acme')).toBe(before)
   })
 

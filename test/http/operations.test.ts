@@ -188,6 +188,8 @@ async function raw(url: string, parts: string[], pauseMs = 0): Promise<string> {
 
 test.each([
   ['no HTTP', ['HELLO\r\n\r\n'], 400, 'REQUEST_MALFORMED'],
+  ['no host', ['GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n'], 400, 'REQUEST_MALFORMED'],
+  ['no host at no address', ['GET /nowhere HTTP/1.1\r\nconnection: close\r\n\r\n'], 400, 'REQUEST_MALFORMED'],
   [
     'headers beyond the limit',
     [`GET / HTTP/1.1\r\nhost: x\r\nx-a: ${'a'.repeat(20_000)}\r\n\r\n`],
@@ -198,6 +200,11 @@ test.each([
   const answer = await raw(api.url, parts)
   expect(answer).toContain(`HTTP/1.1 ${status} `)
   expect(answer).toContain(code)
+  expect(answer).toContain('application/problem+json')
+})
+
+test('HTTP/1.0 needs no host', async () => {
+  expect(await raw(api.url, ['GET /healthz HTTP/1.0\r\n\r\n'])).toContain(' 200 OK')
 })
 
 test('a slow client is let go, and others are served meanwhile', async () => {

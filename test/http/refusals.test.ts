@@ -151,7 +151,13 @@ const cases: Case[] = [
     code: 'EVENT_TOO_LARGE',
     index: 1,
   },
-  { name: 'a body beyond the limit', body: `"${'x'.repeat(600_000)}"`, status: 413, code: 'BODY_TOO_LARGE' },
+  {
+    name: 'a body beyond the limit',
+    body: `"${'x'.repeat(600_000)}"`,
+    status: 413,
+    code: 'BODY_TOO_LARGE',
+    says: /600002 bytes.* \d+ bytes/,
+  },
   {
     name: 'a pseudonym of nobody',
     body: event({ actor: { id: 'person:01JDDDDDDDDDDDDDDDDDDDDDDD' } }),
@@ -231,6 +237,7 @@ const cases: Case[] = [
     type: 'application/xml',
     status: 415,
     code: 'CONTENT_TYPE_UNSUPPORTED',
+    pointer: '/content-type',
   },
   {
     name: 'another charset',
@@ -238,6 +245,7 @@ const cases: Case[] = [
     type: 'application/json; charset=latin1',
     status: 415,
     code: 'CONTENT_TYPE_UNSUPPORTED',
+    pointer: '/content-type',
   },
   {
     name: 'a compressed body',
@@ -245,6 +253,7 @@ const cases: Case[] = [
     headers: { 'content-encoding': 'gzip' },
     status: 415,
     code: 'CONTENT_TYPE_UNSUPPORTED',
+    pointer: '/content-encoding',
   },
   {
     name: 'an Idempotency-Key of 256 characters',
@@ -252,6 +261,7 @@ const cases: Case[] = [
     headers: { 'idempotency-key': 'k'.repeat(256) },
     status: 400,
     code: 'IDEMPOTENCY_KEY_INVALID',
+    pointer: '/idempotency-key',
   },
   {
     name: 'an Idempotency-Key that is not ASCII',
@@ -259,6 +269,7 @@ const cases: Case[] = [
     headers: { 'idempotency-key': 'ké' },
     status: 400,
     code: 'IDEMPOTENCY_KEY_INVALID',
+    pointer: '/idempotency-key',
   },
 ]
 

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { DomainError } from '../../errors.js'
 import { permissions } from '../../auth/permissions.js'
-import { DEFAULT_LIMIT, getEntry, listEntries, MAX_LIMIT, streamEntries } from '../../ledger/query.js'
+import { DEFAULT_LIMIT, getEntry, headOf, listEntries, MAX_LIMIT, streamEntries } from '../../ledger/query.js'
 import { callerOf, stillAllowed } from '../authorize.js'
 import { At, Hash, Outcome, PrincipalId, problems, Seq } from '../schemas.js'
 import type { App, ServerDeps } from '../server.js'
@@ -147,9 +147,12 @@ export async function entryRoutes(app: App, deps: ServerDeps): Promise<void> {
     },
     async (request, reply) => {
       const last = request.headers['last-event-id']
-      const from = last === undefined || last === '' ? request.query.from : placeBehind(last)
       const gone = goneSignal(reply.raw)
       const { tenant, via } = callerOf(request)
+      const from =
+        last === undefined || last === ''
+          ? request.query.from
+          : placeBehind(last, (await headOf(database, tenant)).size)
       holdFeed(feeds, `${tenant} ${via}`, gone)
       const ended = AbortSignal.any([gone, lapsed(deps, request, gone)])
       const entries = live.entries(tenant, from, ended)
@@ -189,10 +192,15 @@ export async function entryRoutes(app: App, deps: ServerDeps): Promise<void> {
   )
 }
 
-/** @throws DomainError CURSOR_INVALID */
-function placeBehind(lastEventId: string | string[]): number {
-  if (typeof lastEventId === 'string' && /^\d{1,15}$/.test(lastEventId)) return Number(lastEventId) + 1
-  throw new DomainError('CURSOR_INVALID', 'Last-Event-ID is the seq of an entry: send it as it came', {
+/**
+ * @param size of the log: who has seen an entry that it does not have has followed another one
+ * @throws DomainError CURSOR_INVALID
+ */
+function placeBehind(lastEventId: string | string[], size: number): number {
+  const seq = typeof lastEventId === 'string' && /^\d{1,15}$/.test(lastEventId) ? Number(lastEventId) : undefined
+  if (seq !== undefined && seq < size) return seq + 1
+  const fault = seq === undefined ? 'is the seq of an entry' : `is ${seq}, and the log ends at entry ${size - 1}`
+  throw new DomainError('CURSOR_INVALID', `Last-Event-ID ${fault}: send the id that came last, or none`, {
     pointer: '/last-event-id',
   })
 }
