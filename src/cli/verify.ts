@@ -105,10 +105,13 @@ export async function verifyLogs(
   }
 }
 
-/** "No findings" would be said of nothing. A log that was cut short has findings, and they are told. */
+/**
+ * "No findings" would be said of nothing. Going on from where a log ends is no mistake: it just has not grown since. A log
+ * that was cut short has findings, and they are told.
+ */
 function refuseNothing({ entries, findingCount, tenants }: Verification, from: number): void {
-  if (entries > 0 || findingCount > 0) return
   const last = Math.max(0, ...tenants.map(({ nextSeq }) => nextSeq)) - 1
+  if (entries > 0 || findingCount > 0 || from <= last + 1) return
   const [only] = tenants
   const log = tenants.length === 1 && only ? `the log of ${only.tenant} ends` : 'the longest log ends'
   throw new DomainError('RANGE_EMPTY', `${log} at entry ${last}: there is nothing to verify from ${from} on`)

@@ -227,6 +227,8 @@ describe('verify', () => {
     expect((await run('verify', '--tenant', 'acme', '--expect', acme?.keep ?? '')).code).toBe(0)
     expect((await run('verify', '--in-database')).code).toBe(0)
     expect((await run('verify', '--from', '3')).code).toBe(0)
+    const [seq = ''] = acme?.keep.split(':') ?? []
+    expect((await run('verify', '--tenant', 'acme', '--from', String(Number(seq) + 1))).code).toBe(0)
     for (const way of [[], ['--in-database'], ['--tenant', 'acme']]) {
       const { code, stdout } = await run('verify', '--from', '99999', '--json', ...way)
       expect(code).toBe(2)
