@@ -42,7 +42,7 @@ function key(text: string): string {
 
 async function append(cli: Cli, options: AppendOptions, word?: string): Promise<void> {
   const body = await readBody(word, options.file)
-  const events = readEvents(body, word === undefined ? options.file : undefined)
+  const { events, batch } = readEvents(body, word === undefined ? options.file : undefined)
   await withHost(
     cli,
     async (host) => {
@@ -53,7 +53,9 @@ async function append(cli: Cli, options: AppendOptions, word?: string): Promise<
         hostPrincipal(tenant),
         events,
         idempotencyKey === undefined ? {} : { idempotency: { key: idempotencyKey, body } },
-      )
+      ).catch((error: unknown) => {
+        throw inInput(error, batch)
+      })
       cli.result({ tenant, repeated, entries }, () => {
         const lines = entries.map(
           ({ seq, at, chainHash, actor }) => `${seq}  ${at}  ${chainHash}${actor === undefined ? '' : `  by ${actor}`}`,
@@ -82,15 +84,22 @@ async function readBody(word: string | undefined, file: string | undefined): Pro
   }
 }
 
+/** An error that blames an event, with a pointer that begins at it, as a place in what was given. */
+function inInput(error: unknown, batch: boolean): unknown {
+  if (!(error instanceof DomainError) || error.index === undefined) return error
+  const { code, message, index, pointer = '' } = error
+  return new DomainError(code, message, batch ? { index, pointer: `/${index}${pointer}` } : { pointer })
+}
+
 /** @param file to name in errors */
-function readEvents(body: Buffer, file: string | undefined): EventInput[] {
+function readEvents(body: Buffer, file: string | undefined): { events: EventInput[]; batch: boolean } {
   try {
     const value = parseStrict(body)
-    if (!Array.isArray(value)) return [checkEvent(value, '')]
+    if (!Array.isArray(value)) return { events: [checkEvent(value, '')], batch: false }
     if (value.length === 0 || value.length > MAX_BATCH_EVENTS) {
       throw usageError(`1 to ${MAX_BATCH_EVENTS} events can be appended at once, not ${value.length}`)
     }
-    return value.map((item, index) => checkEvent(item, `/${index}`))
+    return { events: value.map((item, index) => checkEvent(item, `/${index}`)), batch: true }
   } catch (error) {
     if (!(error instanceof DomainError) || file === undefined || file === '-') throw error
     const at = error.pointer === undefined ? {} : { pointer: error.pointer }

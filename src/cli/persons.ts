@@ -13,7 +13,9 @@ const PERSONAL_KINDS = /^(email|username|name|aws-[a-z-]+)$/
 /** @throws DomainError USAGE when the word names nobody */
 export function parseIdentifier(word: string): Identifier {
   const [, kind, value] = IDENTIFIER.exec(word) ?? []
-  if (kind !== undefined && value !== undefined && kind !== 'person' && kind !== 'service') return { kind, value }
+  if (kind !== undefined && kind !== 'person' && kind !== 'service' && value !== undefined && /\S/.test(value)) {
+    return { kind, value }
+  }
   throw new DomainError(
     'USAGE',
     `${JSON.stringify(word)} names nobody: write a kind and a value, email:ada@example.org`,

@@ -1,6 +1,13 @@
 import { hash } from 'node:crypto'
 import { DomainError } from '../errors.js'
-import { fromBatch, fromBinary, fromStructured, isBinaryMode, type CloudEvent } from '../ledger/cloudevents.js'
+import {
+  fromBatch,
+  fromBinary,
+  fromStructured,
+  isBinaryMode,
+  pointerInCloudEvent,
+  type CloudEvent,
+} from '../ledger/cloudevents.js'
 import { checkEvent, type EventInput } from '../ledger/event.js'
 import { parseStrict, parseStrictLines } from '../ledger/gate.js'
 
@@ -61,6 +68,8 @@ export interface EventsBody {
   readonly events: readonly EventInput[]
   /** What tells CloudEvents apart, one by one; absent for events of ours. */
   readonly keys?: readonly string[]
+  /** It carries a list, even if a list of one. */
+  readonly batch: boolean
 }
 
 /**
@@ -68,11 +77,19 @@ export interface EventsBody {
  * @throws DomainError JSON_*, EVENT_*, CLOUDEVENT_INVALID, BATCH_EMPTY, BATCH_TOO_LARGE; in a batch with the index
  */
 export function readEvents(mode: Mode, headers: Headers, body: Buffer): EventsBody {
-  if (mode === 'json') return { events: readJson(body) }
-  if (mode === 'ndjson') return { events: readLines(body) }
-  if (mode === 'cloudevent') return ofCloudEvents([fromStructured(parseStrict(body))])
-  if (mode === 'cloudevent-binary') return ofCloudEvents([fromBinary(headers, body)])
-  return ofCloudEvents(readBatch(body))
+  if (mode === 'json') return readJson(body)
+  if (mode === 'ndjson') return { events: readLines(body), batch: true }
+  if (mode === 'cloudevent') return ofCloudEvents([fromStructured(parseStrict(body))], false)
+  if (mode === 'cloudevent-binary') return ofCloudEvents([fromBinary(headers, body)], false)
+  return ofCloudEvents(readBatch(body), true)
+}
+
+/** An error that blames an event, with a pointer that begins at it, as whoever sent the body looks for its place. */
+export function inBody(error: unknown, { keys, batch }: EventsBody): unknown {
+  if (!(error instanceof DomainError) || error.index === undefined) return error
+  const { code, message, index } = error
+  const pointer = keys ? pointerInCloudEvent(error.pointer ?? '') : (error.pointer ?? '')
+  return batch ? inBatch(error, index, `/${index}${pointer}`) : new DomainError(code, message, { pointer })
 }
 
 /** What an Idempotency-Key stands for: the body and, where attributes came beside it, those too. */
@@ -84,13 +101,14 @@ export function identityOf(mode: Mode, headers: Headers, body: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`${JSON.stringify(attributes)}\n`), body])
 }
 
-function readJson(body: Buffer): EventInput[] {
-  if (!isArray(body)) return [checkEvent(parseStrict(body), '')]
-  return indexed(() => {
+function readJson(body: Buffer): EventsBody {
+  if (!isArray(body)) return { events: [checkEvent(parseStrict(body), '')], batch: false }
+  const events = indexed(() => {
     const values = parseStrict(body) as unknown[]
     checkCount(values.length)
     return values.map((value, index) => checkEvent(value, `/${index}`))
   })
+  return { events, batch: true }
 }
 
 function readLines(body: Buffer): EventInput[] {
@@ -113,8 +131,8 @@ function readBatch(body: Buffer): CloudEvent[] {
   })
 }
 
-function ofCloudEvents(parsed: readonly CloudEvent[]): EventsBody {
-  return { events: parsed.map(({ event }) => event), keys: parsed.map(({ key }) => keyText(key)) }
+function ofCloudEvents(parsed: readonly CloudEvent[], batch: boolean): EventsBody {
+  return { events: parsed.map(({ event }) => event), keys: parsed.map(({ key }) => keyText(key)), batch }
 }
 
 /** Longer keys than a row takes are told apart by their digest. */
@@ -149,9 +167,10 @@ function indexed<T>(read: () => T): T {
     if (!(error instanceof DomainError) || error.index !== undefined || error.pointer === undefined) throw error
     const first = /^\/(\d+)(?:\/|$)/.exec(error.pointer)?.[1]
     if (first === undefined) throw error
-    throw new DomainError(error.code, `event ${first}: ${error.message}`, {
-      pointer: error.pointer,
-      index: Number(first),
-    })
+    throw inBatch(error, Number(first), error.pointer)
   }
+}
+
+function inBatch({ code, message }: DomainError, index: number, pointer: string): DomainError {
+  return new DomainError(code, `event ${index}: ${message}`, { pointer, index })
 }

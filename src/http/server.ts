@@ -16,6 +16,7 @@ import { describeApi } from './describe.js'
 import type { Denials } from './denials.js'
 import type { Metrics } from './metrics.js'
 import { allowedMethods, answerBrokenRequest } from './unroutable.js'
+import { refuseUndecodable } from './query-text.js'
 import { fromFastify, internalProblem, isOutage, problemOf, sendProblem } from './problem.js'
 import { RateLimit } from './rate-limit.js'
 import { CloudEventSchema, eventRoutes, EventSchema, eventStore } from './routes/events.js'
@@ -112,6 +113,7 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
   })
   app.setErrorHandler(answerError)
 
+  refuseUndecodable(app)
   secureHeaders(app, { https: settings.publicUrl?.startsWith('https:') ?? false })
   app.addHook('onRequest', refuseHostless)
   deps.metrics.observe(app)

@@ -5,12 +5,12 @@ import type { Appender } from '../ledger/appender.js'
 import type { ReceiptEntry } from '../ledger/appender-lane.js'
 import type { PreparedEvent, SealedGroup } from '../ledger/batch.js'
 import { readLeaf } from '../ledger/entry.js'
-import type { EventInput, LeafEvent, Party, PartyInput, SealedCommitment } from '../ledger/event.js'
+import type { EventInput, LeafEvent, Party, PartyInput, PersonalInput, SealedCommitment } from '../ledger/event.js'
 import { prepare } from '../ledger/prepare.js'
 import type { Principal } from '../principal.js'
 import { derive, type Installation } from './installation.js'
-import { seal } from './seal.js'
-import type { PersonRef, Resolved, Subjects } from './subjects.js'
+import { checkedGroupBytes, seal } from './seal.js'
+import { SubjectUnknown, type PersonRef, type Resolved, type Subjects } from './subjects.js'
 
 export interface IngestDeps {
   readonly database: Database
@@ -54,7 +54,8 @@ const ATTEMPTS = 5
 /**
  * Takes in what callers report: names persons by pseudonym, seals what is personal, appends, answers when it is durable.
  * @param events checked by `checkEvent`, 1 to 1,000
- * @throws DomainError SUBJECT_UNKNOWN, SUBJECT_ERASED, GROUP_TOO_LARGE, EVENT_TOO_LARGE, and those of `Appender.submit`
+ * @throws DomainError SUBJECT_UNKNOWN, SUBJECT_ERASED, GROUP_TOO_LARGE, EVENT_TOO_LARGE with the event's index and a
+ * pointer that begins at the event; and those of `Appender.submit`
  */
 export async function ingest(
   deps: IngestDeps,
@@ -65,12 +66,35 @@ export async function ingest(
   const persons = events.flatMap(personsOf)
   for (let attempt = 1; ; attempt++) {
     try {
-      const resolved = persons.length > 0 ? await deps.subjects.resolve(by.tenant, persons) : undefined
+      const resolved = persons.length > 0 ? await resolve(deps, by, events, persons) : undefined
       return await submit(deps, by, events, options, resolved)
     } catch (error) {
       if (!(error instanceof DomainError && error.code === 'KEY_EPOCH_MOVED') || attempt === ATTEMPTS) throw error
       deps.subjects.forget(by.tenant)
     }
+  }
+}
+
+async function resolve(
+  deps: IngestDeps,
+  by: Principal,
+  events: readonly EventInput[],
+  persons: readonly PersonRef[],
+): Promise<Resolved> {
+  // What is too large is refused before anybody is made, who would stay when the events do not.
+  const measure = (): void => {
+    for (const [index, event] of events.entries()) {
+      try {
+        prepare(measured(deps, by, event), { by }, index)
+      } catch (error) {
+        throw inEvent(error, index)
+      }
+    }
+  }
+  try {
+    return await deps.subjects.resolve(by.tenant, persons, measure)
+  } catch (error) {
+    throw error instanceof SubjectUnknown ? whereNamed(error, events) : error
   }
 }
 
@@ -83,11 +107,13 @@ async function submit(
 ): Promise<Ingested> {
   const leaves: LeafEvent[] = []
   const prepared = events.map((event, index): PreparedEvent => {
-    const { leaf, sealed } = resolved
-      ? sealEvent(deps, by, event, index, resolved)
-      : { leaf: plain(by, event), sealed: [] }
-    leaves.push(leaf)
-    return prepare(leaf, { by }, index, sealed)
+    try {
+      const { leaf, sealed } = resolved ? sealEvent(deps, by, event, resolved) : { leaf: plain(by, event), sealed: [] }
+      leaves.push(leaf)
+      return prepare(leaf, { by }, index, sealed)
+    } catch (error) {
+      throw inEvent(error, index)
+    }
   })
   const receipt = await deps.appender.submit({
     tenant: by.tenant,
@@ -187,35 +213,87 @@ function sealEvent(
   { maxGroupBytes }: IngestDeps,
   by: Principal,
   event: EventInput,
-  index: number,
   resolved: Resolved,
 ): { leaf: LeafEvent; sealed: SealedGroup[] } {
-  const { personal, actor, targets, ...rest } = event
   const sealed: SealedGroup[] = []
-  const commitments = personal?.map(({ group, subject, data }, n): SealedCommitment => {
-    try {
-      const made = seal(by.tenant, resolved.of(subject), group, data, maxGroupBytes)
+  const leaf = leafOf(by, event, {
+    keyOf: resolved.of,
+    commit: (key, { group, data }) => {
+      const made = seal(by.tenant, key, group, data, maxGroupBytes)
       sealed.push(made.group)
       return made.commitment
-    } catch (error) {
-      throw placed(error, index, `/personal/${n}/data`)
-    }
+    },
   })
-  const leaf: LeafEvent = {
-    ...plain(by, rest),
-    ...(actor && { actor: partyOf(actor, resolved) }),
-    ...(targets && { targets: targets.map((target) => partyOf(target, resolved)) }),
-    ...(commitments && { sealed: commitments }),
-  }
   return { leaf, sealed }
 }
 
-function placed(error: unknown, index: number, pointer: string): unknown {
-  if (!(error instanceof DomainError)) return error
-  return new DomainError(error.code, error.message, { index, pointer: pointer + (error.pointer ?? '') })
+/** As long as what is made of a person, and nobody's. */
+const ANY_SUBJECT = `person:${'0'.repeat(26)}`
+const ANY_COMMITMENT = 'A'.repeat(44)
+
+/**
+ * A leaf as large as the event's will be.
+ * @throws DomainError GROUP_TOO_LARGE
+ */
+function measured({ maxGroupBytes }: IngestDeps, by: Principal, event: EventInput): LeafEvent {
+  return leafOf(by, event, {
+    keyOf: (ref) => ({ subject: typeof ref === 'string' ? ref : ANY_SUBJECT }),
+    commit: ({ subject }, { group, data }) => {
+      checkedGroupBytes(group, subject, data, maxGroupBytes)
+      return { commit: ANY_COMMITMENT, group, subject }
+    },
+  })
 }
 
-function partyOf(party: PartyInput, resolved: Resolved): Party {
-  if (!('kind' in party)) return party
-  return { id: resolved.of({ kind: party.kind, value: party.value }).subject, type: party.type ?? 'user' }
+interface Sealing<Key extends { subject: string }> {
+  readonly keyOf: (ref: PersonRef) => Key
+  readonly commit: (key: Key, personal: PersonalInput) => SealedCommitment
+}
+
+function leafOf<Key extends { subject: string }>(
+  by: Principal,
+  { personal, actor, targets, ...rest }: EventInput,
+  { keyOf, commit }: Sealing<Key>,
+): LeafEvent {
+  const partyOf = (party: PartyInput): Party => {
+    if (!('kind' in party)) return party
+    return { id: keyOf({ kind: party.kind, value: party.value }).subject, type: party.type ?? 'user' }
+  }
+  const commitments = personal?.map((group, n) => {
+    const key = below(`/personal/${n}/subject`, () => keyOf(group.subject))
+    return below(`/personal/${n}/data`, () => commit(key, group))
+  })
+  return {
+    ...plain(by, rest),
+    ...(actor && { actor: partyOf(actor) }),
+    ...(targets && { targets: targets.map(partyOf) }),
+    ...(commitments && { sealed: commitments }),
+  }
+}
+
+function below<T>(pointer: string, make: () => T): T {
+  try {
+    return make()
+  } catch (error) {
+    throw error instanceof DomainError ? new DomainError(error.code, error.message, { pointer }) : error
+  }
+}
+
+function inEvent(error: unknown, index: number): unknown {
+  if (!(error instanceof DomainError)) return error
+  return new DomainError(error.code, error.message, { index, pointer: error.pointer ?? '' })
+}
+
+/** Blames the first place that names the person whom nobody knows. */
+function whereNamed({ code, message, subject }: SubjectUnknown, events: readonly EventInput[]): DomainError {
+  for (const [index, { actor, targets = [], personal = [] }] of events.entries()) {
+    const isMeant = (party: PartyInput | undefined): boolean =>
+      party !== undefined && 'id' in party && party.id === subject
+    if (isMeant(actor)) return new DomainError(code, message, { index, pointer: '/actor/id' })
+    const target = targets.findIndex(isMeant)
+    if (target >= 0) return new DomainError(code, message, { index, pointer: `/targets/${target}/id` })
+    const group = personal.findIndex((each) => each.subject === subject)
+    if (group >= 0) return new DomainError(code, message, { index, pointer: `/personal/${group}/subject` })
+  }
+  throw new Error('somebody unknown whom no event names')
 }

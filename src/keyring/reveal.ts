@@ -1,5 +1,6 @@
 import { inTenant, type Db } from '../db/database.js'
 import { DomainError } from '../errors.js'
+import { checkNamesSomebody } from '../ledger/check-event.js'
 import { readLeaf } from '../ledger/entry.js'
 import type { Json, LeafEvent, Party, SealedCommitment } from '../ledger/event.js'
 import { prepare } from '../ledger/prepare.js'
@@ -49,12 +50,14 @@ export async function reveal(
 /**
  * The pseudonym of a person, if the tenant knows one, after the search is on record (`subject.searched`). What was
  * searched for is sealed: for the person found, else for a subject of the record's own.
+ * @throws DomainError EVENT_MEMBER_VALUE where the identifier is blank, REASON_MISSING
  */
 export async function findSubject(
   deps: IngestDeps,
   by: Principal,
   { identifier, reason }: { identifier: Identifier; reason: string },
 ): Promise<{ subject: string | undefined; recordedSeq: number }> {
+  checkNamesSomebody(identifier.value, '/value')
   checkReason(reason)
   const subject = await deps.subjects.find(by.tenant, identifier)
   const about = subject ?? (await deps.subjects.create(by.tenant)).subject

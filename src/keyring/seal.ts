@@ -25,6 +25,17 @@ export function groupBytes(group: string, subject: string, data: Json): Buffer {
   return canonicalBytes({ data, group, subject })
 }
 
+/**
+ * `groupBytes` of a group that may be sealed.
+ * @throws DomainError GROUP_TOO_LARGE, and what the gate refuses
+ */
+export function checkedGroupBytes(group: string, subject: string, data: Json, maxBytes = MAX_GROUP_BYTES): Buffer {
+  const bytes = groupBytes(group, subject, data)
+  if (bytes.length <= maxBytes) return bytes
+  const message = `group ${group} is ${bytes.length} bytes long, and the limit is ${maxBytes}`
+  throw new DomainError('GROUP_TOO_LARGE', message)
+}
+
 /** Binds a sealed group to its place: moved to another tenant, subject, group or commitment it does not open. */
 export function groupData(tenant: string, { subject, group, commit }: SealedCommitment): string {
   return canonicalize([tenant, subject, group, commit])
@@ -39,15 +50,9 @@ export function seal(
   { subject, generation, key }: SubjectKey,
   group: string,
   data: Json,
-  maxBytes = MAX_GROUP_BYTES,
+  maxBytes?: number,
 ): Sealed {
-  const bytes = groupBytes(group, subject, data)
-  if (bytes.length > maxBytes) {
-    throw new DomainError(
-      'GROUP_TOO_LARGE',
-      `group ${group} is ${bytes.length} bytes long, and the limit is ${maxBytes}`,
-    )
-  }
+  const bytes = checkedGroupBytes(group, subject, data, maxBytes)
   const salt = randomBytes(SALT_BYTES)
   const commitment = { commit: commitmentOf(salt, bytes), group, subject }
   const ciphertext = encrypt(key, Buffer.concat([salt, bytes]), groupData(tenant, commitment))

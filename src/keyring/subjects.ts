@@ -6,7 +6,7 @@ import { tenantUnknown } from '../ledger/errors.js'
 import { canonicalBytes, canonicalize } from '../ledger/jcs.js'
 import { ulid } from '../ledger/ulid.js'
 import type { Installation } from './installation.js'
-import { decrypt, encrypt, unwrapKey, wrapKey } from './wrap.js'
+import { encrypt, unwrapKey, wrapKey } from './wrap.js'
 
 /** Something that names a person: an e-mail address, a user name, an ARN. */
 export interface Identifier {
@@ -30,6 +30,19 @@ export interface Resolved {
   readonly epoch: number
   /** @throws DomainError SUBJECT_ERASED for a pseudonym whose key was destroyed */
   readonly of: (ref: PersonRef) => SubjectKey
+}
+
+/** A pseudonym that is nobody's. */
+export class SubjectUnknown extends DomainError {
+  readonly subject: string
+
+  constructor(subject: string) {
+    super(
+      'SUBJECT_UNKNOWN',
+      `${subject} is nobody this tenant knows: name the person by {kind, value}, or use a pseudonym from an answer`,
+    )
+    this.subject = subject
+  }
 }
 
 /** A pseudonym that outlived its key: it may still be named, nothing can be sealed for it. */
@@ -74,11 +87,15 @@ export class Subjects {
 
   /**
    * The keys of all these persons; who is new gets a pseudonym and a key, committed before this returns.
-   * @throws DomainError SUBJECT_UNKNOWN for pseudonyms that are nobody's
+   * @param beforeMaking called where somebody may be new; nobody is made when it throws
+   * @throws SubjectUnknown for the first pseudonym that is nobody's; nobody is made then
    */
-  async resolve(tenant: string, refs: readonly PersonRef[]): Promise<Resolved> {
+  async resolve(tenant: string, refs: readonly PersonRef[], beforeMaking?: () => void): Promise<Resolved> {
     const known = this.tenants.get(tenant)
-    if (!known || refs.some((ref) => !known.persons.has(refKey(ref)))) await this.learn(tenant, refs)
+    if (!known || refs.some((ref) => !known.persons.has(refKey(ref)))) {
+      beforeMaking?.()
+      await this.learn(tenant, refs)
+    }
     const now = this.tenants.get(tenant)
     if (!now) throw new Error(`nothing is known of tenant ${tenant}`)
     const keys = new Map(refs.map((ref) => [refKey(ref), now.persons.get(refKey(ref))]))
@@ -235,12 +252,7 @@ export class Subjects {
       .execute()
     const known = new Set(rows.map((row) => row.subject))
     const unknown = subjects.find((subject) => !known.has(subject))
-    if (unknown !== undefined) {
-      throw new DomainError(
-        'SUBJECT_UNKNOWN',
-        `${unknown} is nobody this tenant knows: name the person by {kind, value}, or use a pseudonym from an answer`,
-      )
-    }
+    if (unknown !== undefined) throw new SubjectUnknown(unknown)
     const keys = new Map<string, Known>()
     for (const { subject, generation, wrapped } of rows) {
       if (generation === null || wrapped === null) {
@@ -278,9 +290,4 @@ function identifierHmac(indexKey: Buffer, identifier: Identifier): Buffer {
 
 function identifierData(tenant: string, subject: string, kind: string): string {
   return canonicalize(['identifier', NORMALISATION, tenant, subject, kind])
-}
-
-/** An identifier as it was sealed. @throws DomainError DECRYPTION_FAILED */
-export function openIdentifier(tenant: string, subject: SubjectKey, kind: string, sealed: Buffer): string {
-  return decrypt(subject.key, sealed, identifierData(tenant, subject.subject, kind)).toString()
 }

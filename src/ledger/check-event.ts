@@ -127,8 +127,18 @@ function checkBoth(identifier: Members, base: string): void {
 }
 
 function checkIdentifier(value: unknown, base: string, name: 'kind' | 'value'): void {
-  if (name === 'kind') checkGrammar(value, GROUP, base, name, 'a lower-case word such as email')
-  else checkId(value, base, name, MAX_IDENTIFIER_BYTES)
+  if (name === 'kind') return checkGrammar(value, GROUP, base, name, 'a lower-case word such as email')
+  checkId(value, base, name, MAX_IDENTIFIER_BYTES)
+  checkNamesSomebody(value as string, pointerTo(base, name))
+}
+
+/**
+ * Refuses an identifier's value that is white space alone: normalised, nothing is left of it.
+ * @throws DomainError EVENT_MEMBER_VALUE
+ */
+export function checkNamesSomebody(value: string, pointer: string): void {
+  if (/\S/.test(value)) return
+  throw new DomainError('EVENT_MEMBER_VALUE', 'white space alone names nobody: say who is meant', { pointer })
 }
 
 function checkTargets(value: unknown, base: string): void {

@@ -75,6 +75,12 @@ export function fromBinary(
   return toEvent(attributes, bodyData(attributes['datacontenttype'], body), '')
 }
 
+/** Where what stands at a pointer into the event of ours stands in the CloudEvent that it came as. */
+export function pointerInCloudEvent(pointer: string): string {
+  if (pointer === '') return pointer
+  return /^\/data\/cloudevents(?:\/|$)/.test(pointer) ? pointer.slice('/data/cloudevents'.length) : `/data${pointer}`
+}
+
 /** Whether a request is a CloudEvent in binary mode: it is when it says which version. */
 export function isBinaryMode(headers: Readonly<Record<string, unknown>>): boolean {
   return headers['ce-specversion'] !== undefined

@@ -159,7 +159,21 @@ describe('append', () => {
     { text: '{"type":"flat"}', code: 'EVENT_TYPE_GRAMMAR', pointer: '/type' },
     { text: '[{"type":"a.b"},{"type":"a.b","colour":1}]', code: 'EVENT_UNKNOWN_MEMBER', pointer: '/1/colour' },
     { text: '[]', code: 'USAGE' },
-    { text: '{"type":"a.b","actor":{"id":"person:01ARZ3NDEKTSV4RRFFQ69G5FAV"}}', code: 'SUBJECT_UNKNOWN' },
+    {
+      text: '{"type":"a.b","actor":{"id":"person:01ARZ3NDEKTSV4RRFFQ69G5FAV"}}',
+      code: 'SUBJECT_UNKNOWN',
+      pointer: '/actor/id',
+    },
+    {
+      text: '[{"type":"a.b"},{"type":"a.b","actor":{"id":"person:01NO"}}]',
+      code: 'SUBJECT_UNKNOWN',
+      pointer: '/1/actor/id',
+    },
+    {
+      text: '{"type":"a.b","actor":{"kind":"email","value":" "}}',
+      code: 'EVENT_MEMBER_VALUE',
+      pointer: '/actor/value',
+    },
   ])('$text is refused as $code', async ({ text, code, pointer }) => {
     const ran = await run(['append', text, '--json'])
     expect(ran.code).toBe(2)

@@ -81,6 +81,7 @@ describe('log', () => {
     { words: ['log', 'show', '--type', 'a b'], code: 'FILTER_INVALID' },
     { words: ['log', 'show', '--since', 'yesterday'], code: 'RANGE_INVALID' },
     { words: ['log', 'show', '--actor', 'email:nobody@example.org'], code: 'SUBJECT_UNKNOWN' },
+    { words: ['log', 'show', '--actor', 'email: '], code: 'USAGE' },
     { words: ['log', 'show', '--actor', 'person:01ARZ3NDEKTSV4RRFFQ69G5FAV'], code: 'SUBJECT_UNKNOWN' },
     { words: ['log', 'show', '--tenant', 'nobody'], code: 'TENANT_UNKNOWN' },
   ])('$words ends with $code', async ({ words, code }) => {
@@ -146,6 +147,7 @@ describe('tokens', () => {
       code: 'TOKEN_EXPIRY_INVALID',
     },
     { words: ['-p', 'ada', '--role', 'admin'], code: 'USAGE' },
+    { words: ['-p', 'email: ', '--role', 'admin'], code: 'USAGE' },
     { words: ['-p', 'service:x', '--role', 'root'], code: 'USAGE' },
     { words: ['-p', 'service:x'], code: 'USAGE' },
   ])('$words is refused as $code', async ({ words, code }) => {

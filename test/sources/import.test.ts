@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { DomainError } from '../../src/errors.js'
 import { importSource, type ImportOptions, type ImportSummary } from '../../src/sources/import.js'
 import { cloudtrailFiles, cloudtrailSource } from '../../src/sources/cloudtrail-file.js'
 import { ndjsonSource } from '../../src/sources/ndjson.js'
@@ -45,6 +46,20 @@ async function scene(): Promise<{
       return importSource(await ndjsonSource({ path, fingerprintKey, name }), store, { batchSize: 3, ...options })
     },
     ids: store.ids,
+  }
+}
+
+/** From here on the store's refusals do not say which event they mean. */
+function namingNone(store: ImportStore): void {
+  const { ingest } = store
+  store.ingest = async (...batch) => {
+    try {
+      return await ingest(...batch)
+    } catch (error) {
+      throw error instanceof DomainError && error.index !== undefined
+        ? new DomainError(error.code, error.message)
+        : error
+    }
   }
 }
 
@@ -158,6 +173,16 @@ describe('what is refused', () => {
     expect(await skipped.ids()).toEqual(['e1', 'e2', 'e4'])
   })
 
+  test('a line whose person has a blank name is named by its line, and passed over like any other', async () => {
+    const blank = line(2, { actor: { kind: 'email', value: ' ' } })
+    const { run, ids } = await scene()
+    expect(await run(`${line(1)}\n${blank}\n${line(3)}\n`, { skipRefused: true })).toMatchObject({
+      imported: 2,
+      refused: [{ code: 'EVENT_MEMBER_VALUE', pointer: '/actor/value', where: expect.stringMatching(/:2$/) as string }],
+    })
+    expect(await ids()).toEqual(['e1', 'e3'])
+  })
+
   test('what the store refuses without saying which is found all the same, and nothing is imported twice', async () => {
     const nobody = [3, 8, 9].map((n) => `${line(n)}\n`)
     const content = nobody.reduce(
@@ -165,12 +190,14 @@ describe('what is refused', () => {
       lines(1, 10),
     )
     const skipped = await scene()
+    namingNone(skipped.store)
     expect(await skipped.run(content, { batchSize: 10, skipRefused: true })).toMatchObject({
       imported: 7,
       refused: [3, 8, 9].map((n) => ({ code: 'SUBJECT_UNKNOWN', where: expect.stringMatching(`:${n}$`) as string })),
     })
     expect(await skipped.ids()).toEqual(['e1', 'e2', 'e4', 'e5', 'e6', 'e7', 'e10'])
     const stopped = await scene()
+    namingNone(stopped.store)
     expect(await stopped.run(content, { batchSize: 10 })).toMatchObject({
       imported: 2,
       refusedCount: 1,

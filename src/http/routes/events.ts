@@ -3,7 +3,7 @@ import { permissions } from '../../auth/permissions.js'
 import { DomainError } from '../../errors.js'
 import { ingest, type IngestDeps, type Ingested } from '../../keyring/ingest.js'
 import { callerOf } from '../authorize.js'
-import { identityOf, modeOf, readEvents } from '../events-body.js'
+import { identityOf, inBody, modeOf, readEvents } from '../events-body.js'
 import { At, Hash, Outcome, PrincipalId, problems, Seq } from '../schemas.js'
 import type { App } from '../server.js'
 
@@ -170,14 +170,20 @@ export async function eventRoutes(app: App, { take, path, bodyLimitBytes }: Even
       const body = (request.body as Buffer | undefined) ?? NOTHING
       const mode = modeOf(headers)
       const key = idempotencyKey(headers['idempotency-key'])
-      const { events, keys } = readEvents(mode, headers, body)
+      const read = readEvents(mode, headers, body)
+      const { events, keys } = read
       const options =
         key !== undefined
           ? { idempotency: { key, body: identityOf(mode, headers, body) } }
           : keys !== undefined
             ? { eventKeys: keys }
             : undefined
-      const answer = await take(callerOf(request), events, options)
+      let answer: Ingested
+      try {
+        answer = await take(callerOf(request), events, options)
+      } catch (error) {
+        throw inBody(error, read)
+      }
       if (answer.repeated) void reply.header('idempotency-replayed', 'true')
       void reply.code(201)
       return answer as unknown as Static<typeof Accepted>
