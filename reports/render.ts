@@ -25,7 +25,7 @@ export interface AuditTrailFiles {
   manifest: string
 }
 
-/** Told the rows read so far, every thousand of them, and then the share of the pages that is drawn, from 0 to 1. */
+/** Told the rows read so far, every thousand of them and at the end of them all, and then the share of the pages that is drawn, from 0 to 1. */
 export type OnProgress = (progress: { stage: 'rows'; rows: number } | { stage: 'pages'; share: number }) => void
 
 export interface RenderOptions {
@@ -79,6 +79,7 @@ export async function renderAuditTrail(
     let csvFile: WrittenFile | undefined
     if (out.csv === undefined) await drain(counted)
     else csvFile = await writeWhole(out.csv, csv(counted, parameters.by, clock, csvCounts))
+    if (counts.rows % 1_000 !== 0) onProgress?.({ stage: 'rows', rows: counts.rows })
     const summary = summaryOf(counts, parameters, clock)
     const pdfFile = await pdf?.finish(summary, (share) => onProgress?.({ stage: 'pages', share }))
     const files: ManifestFile[] = []

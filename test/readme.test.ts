@@ -28,6 +28,7 @@ const BY_CI = ['npm test']
 /** Runs until it is told to end. */
 const STAYS = 'npm start'
 
+let folder: string
 let checkout: string
 let env: Record<string, string>
 let port: number
@@ -35,8 +36,11 @@ let running: ChildProcess | undefined
 let said = ''
 
 beforeAll(async () => {
-  checkout = mkdtempSync(join(tmpdir(), 'countersign-readme-'))
-  chmodSync(checkout, 0o755) // as root the server runs as another user, who has to pass through
+  // A command may write beside the checkout.
+  folder = mkdtempSync(join(tmpdir(), 'countersign-readme-'))
+  checkout = join(folder, 'countersign')
+  mkdirSync(checkout, { mode: 0o755 })
+  chmodSync(folder, 0o755) // as root the server runs as another user, who has to pass through
   copyRepository(checkout)
   port = await freePort()
   env = {
@@ -52,7 +56,7 @@ afterAll(async () => {
     process.kill(-running.pid, 'SIGINT')
     await once(running, 'close')
   }
-  rmSync(checkout, { recursive: true })
+  rmSync(folder, { recursive: true })
 })
 
 /** A clone that is installed and built already, with a history of one commit. */

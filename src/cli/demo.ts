@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { listReports } from '../../reports/recorded.js'
+import { listReports, type RecordedReport } from '../../reports/recorded.js'
 import { DomainError } from '../errors.js'
 import { ensureTenant, findTenant } from '../keyring/tenants.js'
 import { gitSource } from '../sources/git.js'
@@ -134,12 +134,20 @@ async function demoReport(cli: Cli, host: Host, isNews: boolean): Promise<MadeRe
   return { ...made, now: true }
 }
 
-/** The newest report, unless a file of it is gone. */
+/** The newest report of the kind that is made here, unless a file of it is gone. */
 async function lastReport(cli: Cli, host: Host): Promise<Pick<MadeReport, 'report' | 'files'> | undefined> {
-  const [report] = await following(cli, host, TENANT, () => listReports(host.database, TENANT, { limit: 1 }))
+  const reports = await following(cli, host, TENANT, () => listReports(host.database, TENANT))
+  const report = reports.find(isOfEverything)
   if (report === undefined) return undefined
   const files = filesOf(reportDeps(host), report)
   return Object.values(files).every((path) => existsSync(path)) ? { report, files } : undefined
+}
+
+/** People make other reports in this tenant, too. */
+function isOfEverything({ parameters: { by, from, to, timeZone, filter }, files }: RecordedReport): boolean {
+  const isWhole = from === undefined && to === undefined && Object.keys(filter).length === 0
+  const formats = files.map(({ format }) => format)
+  return by === 'occurred' && timeZone === 'UTC' && isWhole && formats.includes('csv') && formats.includes('pdf')
 }
 
 function tellVerification({ entries, findingCount, durationMs }: Verification, head: string): string[] {

@@ -214,7 +214,7 @@ async function checkBackup(show: Show, database: Database): Promise<void> {
       id: 'key backup',
       status: 'warn',
       found: `the key file has never been backed up: without it no personal data can be read again`,
-      advice: 'run countersign keys backup <folder>, and keep the copy away from the database',
+      advice: 'run countersign keys backup <folder>/, and keep the copy away from the database',
     })
   }
 }

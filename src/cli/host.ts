@@ -52,10 +52,10 @@ export async function withHost<T>(cli: Cli, work: (host: Host) => Promise<T>, op
 /** The database that the settings name, or the embedded one. */
 export async function provide(
   config: Config,
-  cli: Pick<Cli, 'note'>,
+  cli: Pick<Cli, 'note' | 'warn'>,
   options: { lasting?: boolean } = {},
 ): Promise<ProvidedDatabase> {
-  return provideDatabase(config, { log: (line) => cli.note(line), ...options })
+  return provideDatabase(config, { log: (line) => cli.note(line), warn: (line) => cli.warn(line), ...options })
 }
 
 /**

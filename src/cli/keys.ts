@@ -9,8 +9,9 @@ export function keysCommands(frame: Frame): void {
   leaf(frame, keys, {
     usage: 'backup <destination>',
     what: 'copy the key file, and put on record that it was copied',
-    more: `The destination is a new file or a folder; nothing is overwritten, and only its owner may read it. Keep the copy
-away from the database and its backups: who has both can read all personal data, who loses it can read none.`,
+    more: `The destination is a new file or a folder, which is made when its name ends with a slash; nothing is overwritten, and
+only its owner may read it. It lies outside the home folder, away from the database and its backups: who has both can
+read all personal data, who loses the key file can read none.`,
     examples: ['keys backup /media/safe/', 'keys backup /media/safe/countersign-keys.json'],
     run: backup,
   })
@@ -20,7 +21,9 @@ async function backup(cli: Cli, _: object, destination = ''): Promise<void> {
   await withHost(cli, async (host) => {
     const made = await backUpKeyFile(host.deps, hostPrincipal(SYSTEM_TENANT), {
       keyFile: host.config.keyFile,
+      home: host.config.home,
       destination: resolve(destination),
+      folder: destination.endsWith('/'),
     })
     cli.result(
       made,

@@ -2,13 +2,14 @@ import { constants, copyFile, mkdir } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import { Option } from 'commander'
 import type { AuditTrailFilter } from '../../reports/audit-trail.js'
-import type { ReportDeps } from '../../reports/generate.js'
+import type { CheckedReportFile, ReportDeps } from '../../reports/generate.js'
 import type { AuditTrailRequest } from '../../reports/request.js'
 import { listReports, type RecordedReport } from '../../reports/recorded.js'
 import type { OnProgress } from '../../reports/render.js'
 import { ReportFiles } from '../blobs/files.js'
 import { DomainError, messageOf, systemCode } from '../errors.js'
-import { host as hostPrincipal } from '../principal.js'
+import { listTenants } from '../keyring/tenants.js'
+import { host as hostPrincipal, SYSTEM_TENANT } from '../principal.js'
 import { EXIT, leaf, wholeNumber, type Cli, type ExitCode, type Frame } from './cli.js'
 import { following } from './following.js'
 import { tenantOf, withHost, type Host } from './host.js'
@@ -59,10 +60,10 @@ again has the same bytes; their digests stand in the log. People stay pseudonyms
   })
   leaf(frame, report, {
     usage: 'check <file>',
-    what: 'say whether a file is one that this log recorded',
+    what: 'say whether a file is one that a log recorded, and which',
     more: 'Ends with 1 when it is not: then it was changed, or is of another log.',
-    examples: ['report check audit-trail.pdf --tenant acme'],
-    options: (command) => command.option(...TENANT),
+    examples: ['report check audit-trail.pdf', 'report check audit-trail.pdf --tenant acme'],
+    options: (command) => command.option('-t, --tenant <id>', 'look only in the log of this tenant'),
     run: check,
   })
 }
@@ -235,23 +236,49 @@ async function list(cli: Cli, options: { tenant?: string; limit: number }): Prom
 }
 
 async function check(cli: Cli, options: { tenant?: string }, file = ''): Promise<ExitCode> {
-  const { checkReportFile } = await renderer()
   return withHost(cli, async (host) => {
-    const tenant = await tenantOf(host, options.tenant)
-    const { sha256, recorded } = await following(cli, host, tenant, () =>
-      checkReportFile({ database: host.database, waitMs: 600_000 }, tenant, resolve(file)),
-    )
-    const told = recorded && {
-      report: recorded.report.id,
-      format: recorded.file.format,
-      seq: recorded.report.seq,
-      generatedAt: recorded.report.generatedAt,
+    const tenants = await tenantsToAsk(host, options.tenant)
+    const [only, ...others] = tenants
+    const { sha256, found } = await findIn(cli, host, tenants, resolve(file))
+    const told = found && {
+      report: found.report.id,
+      format: found.file.format,
+      seq: found.report.seq,
+      generatedAt: found.report.generatedAt,
     }
-    cli.result({ tenant, file: resolve(file), sha256, recorded: told ?? null }, () =>
+    const tenant = found?.tenant ?? (others.length === 0 ? only : undefined)
+    cli.result({ tenant: tenant ?? null, file: resolve(file), sha256, recorded: told ?? null }, () =>
       told === undefined
-        ? `${cli.paint.out.red('not recorded')}  ${printable(file)} (sha256 ${sha256}) is none of the files that the log of ${tenant} recorded\n`
-        : `${cli.paint.out.green('recorded')}  ${printable(file)} is the ${told.format} of report ${told.report}, entry ${told.seq} of ${tenant}, made ${told.generatedAt}\n`,
+        ? `${cli.paint.out.red('not recorded')}  ${printable(file)} (sha256 ${sha256}) is none of the files that ${tenant === undefined ? `the logs of ${counted(tenants.length, 'tenant')}` : `the log of ${tenant}`} recorded\n`
+        : `${cli.paint.out.green('recorded')}  ${printable(file)} is the ${told.format} of report ${told.report}, entry ${told.seq} of ${tenant ?? ''}, made ${told.generatedAt}\n`,
     )
     return told === undefined ? EXIT.finding : EXIT.ok
   })
+}
+
+/** The tenant that was named, else all of them: a file does not say whose it is. */
+async function tenantsToAsk(host: Host, named: string | undefined): Promise<string[]> {
+  if (named !== undefined) return [await tenantOf(host, named)]
+  const ids = (await listTenants(host.database)).map(({ id }) => id)
+  return [...ids.filter((id) => id !== SYSTEM_TENANT), SYSTEM_TENANT]
+}
+
+type Found = NonNullable<CheckedReportFile['recorded']> & { readonly tenant: string }
+
+async function findIn(
+  cli: Cli,
+  host: Host,
+  tenants: readonly string[],
+  path: string,
+): Promise<{ sha256: string; found?: Found }> {
+  const { checkReportFile } = await renderer()
+  let sha256 = ''
+  for (const tenant of tenants) {
+    const checked = await following(cli, host, tenant, () =>
+      checkReportFile({ database: host.database, waitMs: 600_000 }, tenant, path),
+    )
+    ;({ sha256 } = checked)
+    if (checked.recorded) return { sha256, found: { tenant, ...checked.recorded } }
+  }
+  return { sha256 }
 }

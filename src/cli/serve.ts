@@ -2,7 +2,7 @@ import { createWriteStream, renameSync, statSync, type WriteStream } from 'node:
 import { join } from 'node:path'
 import { once } from 'node:events'
 import { readConfig, type Config } from '../config.js'
-import { announceApi, readRunFile, type ProvidedDatabase } from '../embedded/home.js'
+import { announceApi, readRunFile, runningApi, withdrawApi, type ProvidedDatabase } from '../embedded/home.js'
 import { DomainError } from '../errors.js'
 import { keysNotBackedUp } from '../keyring/backup.js'
 import type { Service } from '../main.js'
@@ -24,7 +24,7 @@ Ctrl-C or SIGTERM ends it in good order, a second one at once.`,
 async function serve(cli: Cli): Promise<void> {
   await withService(cli, {}, async ({ url, host }) => {
     const missing = await missingBackup(host)
-    if (missing !== undefined) cli.warn(`${missing}; copy it to a safe place: countersign keys backup <folder>`)
+    if (missing !== undefined) cli.warn(`${missing}; copy it to a safe place: countersign keys backup <folder>/`)
     cli.result({ url, docs: `${url}/docs`, pid: process.pid }, () => `Ready at ${url}, described at ${url}/docs\n`)
     await untilAborted(cli.signal)
   })
@@ -56,14 +56,18 @@ export async function withService(
   const config = readConfig()
   const provided = await provide(config, cli, { lasting: true })
   try {
+    const refuseSecond = (other: string | undefined) => {
+      if (other !== undefined) throw runsAlready(other, readRunFile(config.home)?.pid)
+    }
+    if (provided.embedded) refuseSecond(await runningApi(config.home))
     const host = await openHost(config, provided, { migrate })
     try {
       await runService(config, host, options, async (service) => {
-        if (provided.embedded) await announceApi(config.home, service.url)
+        if (provided.embedded) refuseSecond(await announceApi(config.home, service.url))
         try {
           await work({ url: config.publicUrl ?? service.url, port: Number(new URL(service.url).port), host, provided })
         } finally {
-          if (provided.embedded) await announceApi(config.home, undefined)
+          if (provided.embedded) await withdrawApi(config.home, service.url)
         }
       })
     } finally {
@@ -90,8 +94,6 @@ async function runService(
       startService({ ...config, httpPort }, { databaseUrl: provided.url, installation, ...logStream })
     const service = await startOn(config.httpPort).catch((error: unknown) => {
       if (!isPortTaken(error)) throw error
-      const { apiUrl, pid } = readRunFile(config.home) ?? {}
-      if (apiUrl !== undefined) throw runsAlready(apiUrl, pid)
       if (!anyPort) throw error
       return startOn(0)
     })

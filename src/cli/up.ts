@@ -44,7 +44,7 @@ async function up(cli: Cli, { demo = false, once = false }: UpOptions): Promise<
     const summary = demo ? await runDemo(cli, story, running, { stays: !once }) : undefined
     if (summary !== undefined && summary.findings > 0) code = EXIT.finding
     if (missing !== undefined) {
-      const advice = `copy it to a safe place: ${programHere(running.host.config.home)} keys backup <folder>`
+      const advice = `copy it to a safe place: ${programHere(running.host.config.home)} keys backup <folder>/`
       if (cli.json) cli.warn(`${missing}; ${advice}`)
       story.blank()
       story.warning(missing, advice)

@@ -45,6 +45,8 @@ export interface ProvidedDatabase {
 
 export interface ProvideOptions {
   log?: (line: string) => void
+  /** Told when a server that was started here ended by itself, and when it is back. */
+  warn?: (line: string) => void
   /** For what runs until it is stopped (`up`, `serve`): it never rests on a server that ends with another command. */
   lasting?: boolean
 }
@@ -52,6 +54,7 @@ export interface ProvideOptions {
 const DATABASE = 'countersign'
 /** Each user of a shared server holds one session of this name: they are counted, and a killed one counts no more. */
 const USER_SESSION = 'countersign user'
+const API_ANSWERS_MS = 5_000
 /** Starting may include a crash recovery. */
 const WAIT_MS = 600_000
 
@@ -67,17 +70,17 @@ export async function provideDatabase(
     return { url: config.databaseUrl, embedded: false, close: () => Promise.resolve() }
   }
   const { home } = config
-  const { log = () => {}, lasting = false } = options
+  const { log = quietly, warn = log, lasting = false } = options
   await makeHome(home)
   const began = Date.now()
   let told = false
   for (;;) {
-    const attempt = await locked(home, log, () => joinOrStart(home, lasting, log))
+    const attempt = await locked(home, log, () => joinOrStart(home, { lasting, log, warn }))
     if ('url' in attempt) return attempt
     const waitedMs = Date.now() - began
     if (waitedMs > WAIT_MS) throw attempt.error
     if (!told && waitedMs > SAY_SO_AFTER_MS) {
-      log(`${attempt.error.message}; waiting for it to end`)
+      log(`${attempt.error.message}; waiting for it${attempt.comesBack ? '' : ' to end'}`)
       told = true
     }
     await sleep(200)
@@ -99,18 +102,46 @@ export function readRunFile(home: string): RunFile | undefined {
   return run
 }
 
-/** Tells other commands where the API answers, or with undefined that it does no more. */
-export async function announceApi(home: string, apiUrl: string | undefined): Promise<void> {
-  await locked(
-    home,
-    () => {},
-    async () => {
-      const run = readRunFile(home)
-      if (run === undefined) return
-      const { apiUrl: _, ...rest } = run
-      await writePrivate(homePaths(home).run, `${JSON.stringify(apiUrl === undefined ? rest : { ...rest, apiUrl })}\n`)
-    },
-  )
+/**
+ * Tells other commands where the API answers.
+ * @returns where another API of this home answers: then nothing was announced
+ */
+export async function announceApi(home: string, apiUrl: string): Promise<string | undefined> {
+  return locked(home, quietly, async () => {
+    const other = await runningApi(home)
+    const run = readRunFile(home)
+    if (other === undefined && run !== undefined) await writeRunFile(home, { ...run, apiUrl })
+    return other
+  })
+}
+
+/** Tells them that it does no more; what another API has announced stays. */
+export async function withdrawApi(home: string, apiUrl: string): Promise<void> {
+  await locked(home, quietly, async () => {
+    const run = readRunFile(home)
+    if (run?.apiUrl !== apiUrl) return
+    const { apiUrl: _, ...rest } = run
+    await writeRunFile(home, rest)
+  })
+}
+
+/** @returns where the API of this home answers, if one does */
+export async function runningApi(home: string): Promise<string | undefined> {
+  const apiUrl = readRunFile(home)?.apiUrl
+  if (apiUrl === undefined) return undefined
+  try {
+    await fetch(`${apiUrl}/healthz`, { signal: AbortSignal.timeout(API_ANSWERS_MS) })
+    return apiUrl
+  } catch (error) {
+    // One that takes its time is there.
+    return error instanceof DOMException && error.name === 'TimeoutError' ? apiUrl : undefined
+  }
+}
+
+const quietly = (): void => {}
+
+async function writeRunFile(home: string, run: RunFile): Promise<void> {
+  await writePrivate(homePaths(home).run, `${JSON.stringify(run)}\n`)
 }
 
 /** Replaces a file as a whole, so that a reader sees the old or the new; 0600. */
@@ -138,9 +169,10 @@ export async function makeHome(home: string): Promise<void> {
   })
 }
 
-type Attempt = ProvidedDatabase | { error: DomainError }
+type Attempt = ProvidedDatabase | { error: DomainError; comesBack?: boolean }
 
-async function joinOrStart(home: string, lasting: boolean, log: (line: string) => void): Promise<Attempt> {
+async function joinOrStart(home: string, options: Required<ProvideOptions>): Promise<Attempt> {
+  const { lasting } = options
   const run = readRunFile(home)
   if (run !== undefined) {
     if (lasting && !run.lasting) {
@@ -151,9 +183,14 @@ async function joinOrStart(home: string, lasting: boolean, log: (line: string) =
       const { databaseUrl: url, socketDir } = run
       return { url, ...(socketDir ? { socketDir } : {}), embedded: true, close: () => session.end() }
     }
+    if (run.pid !== process.pid) {
+      // Whoever started the server starts it again, where its users look for it.
+      const error = new DomainError('HOME_BUSY', `the database of process ${run.pid} in ${home} does not answer`)
+      return { error, comesBack: true }
+    }
   }
   try {
-    return await start(home, lasting, log)
+    return await start(home, options)
   } catch (error) {
     // One whose process was killed a moment ago is still writing its last checkpoint.
     if (error instanceof DomainError && error.code === 'POSTGRES_ALREADY_RUNNING') return { error }
@@ -161,9 +198,8 @@ async function joinOrStart(home: string, lasting: boolean, log: (line: string) =
   }
 }
 
-async function start(home: string, lasting: boolean, log: (line: string) => void): Promise<ProvidedDatabase> {
-  const paths = homePaths(home)
-  const server = await startPostgres({ dataDir: paths.data, log })
+async function start(home: string, { lasting, log, warn }: Required<ProvideOptions>): Promise<ProvidedDatabase> {
+  const server = await startPostgres({ dataDir: homePaths(home).data, log, onRestart: warn })
   try {
     await ensureDatabase(server)
     const url = new URL(server.url)
@@ -171,7 +207,7 @@ async function start(home: string, lasting: boolean, log: (line: string) => void
     const us = processIdentity(process.pid) ?? { pid: process.pid, started: '' }
     const socketDir = server.socketDir === undefined ? {} : { socketDir: server.socketDir }
     const run: RunFile = { ...us, lasting, databaseUrl: url.href, ...socketDir }
-    await writePrivate(paths.run, `${JSON.stringify(run)}\n`)
+    await writeRunFile(home, run)
     let closing: Promise<void> | undefined
     const close = () => (closing ??= stopWhenUnused(home, server, log))
     return { url: url.href, ...socketDir, embedded: true, close }

@@ -1,17 +1,13 @@
-import { spawn, type ChildProcess } from 'node:child_process'
-import { closeSync, existsSync, openSync, readFileSync, renameSync, statSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Client } from 'pg'
 import { DomainError, messageOf } from '../errors.js'
-import { usableBinaries, type Binaries } from './binaries.js'
+import { usableBinaries } from './binaries.js'
 import {
   dataMajor,
   initialise,
   placeData,
-  readPostmaster,
   refuseOtherVersion,
   refuseRunning,
   runningPostmaster,
@@ -20,7 +16,8 @@ import {
   tidy,
 } from './data-folder.js'
 import { withLock } from './lock.js'
-import { as, CHILD_ENV, dieWithParent, serverUser, type ServerUser } from './unprivileged.js'
+import { HOST, Server, START_TIMEOUT_MS, type Launch } from './server.js'
+import { serverUser } from './unprivileged.js'
 
 export interface StartOptions {
   /** Made when it is not there. `<dataDir>.log` and `<dataDir>.lock` lie beside it. */
@@ -30,6 +27,8 @@ export interface StartOptions {
   /** Server settings beyond our own, by name. */
   settings?: Readonly<Record<string, string>> | undefined
   log?: ((line: string) => void) | undefined
+  /** Where given, a server that ends by itself is started again on its port until `stop` is called, and this is told of it. */
+  onRestart?: ((line: string) => void) | undefined
 }
 
 export interface RunningPostgres {
@@ -41,7 +40,8 @@ export interface RunningPostgres {
   password: string
   /** A 0700 folder with the server's Unix socket; absent where the path would be too long for one. */
   socketDir?: string
-  pid: number
+  /** Another one once it was started again. */
+  readonly pid: number
   /** Where the data really lies. */
   dataDir: string
   version: string
@@ -49,13 +49,10 @@ export interface RunningPostgres {
   stop(): Promise<void>
 }
 
-const HOST = '127.0.0.1'
 const ATTEMPTS = 20
-/** Crash recovery replays up to `max_wal_size` of log: minutes on a slow disk. */
-const START_TIMEOUT_MS = 600_000
-const STILL_STARTING_MS = 5_000
-const FAST_STOP_MS = 60_000
-const LOG_LIMIT_BYTES = 10 * 1024 * 1024
+/** Between a server's end and its next start, doubled with each try. */
+const FIRST_PAUSE_MS = 250
+const MOST_PAUSE_MS = 10_000
 /** sun_path holds 104 bytes on macOS and 108 on Linux, the closing zero included. */
 const SOCKET_PATH_BYTES = 103
 
@@ -82,40 +79,51 @@ export async function startPostgres(options: StartOptions): Promise<RunningPostg
       await initialise(dataDir, binaries, user)
     }
     await tidy(dataDir)
-    return launch({ binaries, user, dataDir, logFile: `${wanted}.log`, settings: options.settings ?? {}, log })
+    const how = { binaries, user, dataDir, logFile: `${wanted}.log`, settings: options.settings ?? {}, log }
+    const launched = await launch(how)
+    const { onRestart } = options
+    const server = onRestart ? new Watched(how, launched, `${wanted}.lock`, onRestart) : launched.server
+    return running(how, launched.port, server)
   })
 }
 
-interface Launch {
-  binaries: Binaries
-  user: ServerUser | undefined
-  dataDir: string
-  logFile: string
-  settings: Readonly<Record<string, string>>
-  log: (line: string) => void
+function running({ dataDir, binaries }: Launch, port: number, server: Server | Watched): RunningPostgres {
+  const password = superuserPassword(dataDir)
+  const socketDir = socketFolder(dataDir)
+  return {
+    url: `postgres://${SUPERUSER}:${password}@${HOST}:${port}/postgres`,
+    host: HOST,
+    port,
+    user: SUPERUSER,
+    password,
+    get pid() {
+      return server.pid
+    },
+    ...(socketDir === undefined ? {} : { socketDir }),
+    dataDir,
+    version: binaries.version,
+    stop: () => server.stop(),
+  }
 }
 
-async function launch(how: Launch): Promise<RunningPostgres> {
+type Keep = (server: Server) => void
+
+/**
+ * @param wantedPort a free one where none is given
+ * @param keep told of each try as it begins
+ */
+async function launch(
+  how: Launch,
+  wantedPort?: number,
+  keep: Keep = () => {},
+): Promise<{ server: Server; port: number }> {
   const password = superuserPassword(how.dataDir)
-  const socketFits = Buffer.byteLength(join(how.dataDir, '.s.PGSQL.65535')) <= SOCKET_PATH_BYTES
   for (let attempt = 1; ; attempt += 1) {
-    const port = await freePort()
-    const server = new Server(how, port, socketFits ? how.dataDir : '')
+    const port = wantedPort ?? (await freePort())
+    const server = new Server(how, port, socketFolder(how.dataDir) ?? '')
+    keep(server)
     const problem = await server.ready(password)
-    if (problem === undefined) {
-      return {
-        url: `postgres://${SUPERUSER}:${password}@${HOST}:${port}/postgres`,
-        host: HOST,
-        port,
-        user: SUPERUSER,
-        password,
-        pid: server.pid,
-        ...(socketFits ? { socketDir: how.dataDir } : {}),
-        dataDir: how.dataDir,
-        version: how.binaries.version,
-        stop: () => server.stop(),
-      }
-    }
+    if (problem === undefined) return { server, port }
     await server.stop()
     // Somebody took the port in between, or the children of a server that was killed have yet to notice.
     const passes = /Address already in use|shared memory block .* is still in use/.test(problem)
@@ -126,121 +134,79 @@ async function launch(how: Launch): Promise<RunningPostgres> {
   }
 }
 
-/** One try at running the server process. */
-class Server {
-  readonly #how: Launch
-  readonly #child: ChildProcess
-  readonly #ended: Promise<void>
-  readonly #logFrom: number
-  #running = true
-  #failure = ''
-  #stopping: Promise<void> | undefined
+function socketFolder(dataDir: string): string | undefined {
+  return Buffer.byteLength(join(dataDir, '.s.PGSQL.65535')) <= SOCKET_PATH_BYTES ? dataDir : undefined
+}
 
-  constructor(how: Launch, port: number, socketDir: string) {
+/** A server that is started again, on the same port, whenever it ends without having been told to. */
+class Watched {
+  readonly #how: Launch
+  readonly #port: number
+  readonly #lockFile: string
+  readonly #tell: (line: string) => void
+  readonly #end = new AbortController()
+  readonly #watching: Promise<void>
+  #server: Server
+
+  constructor(
+    how: Launch,
+    { server, port }: { server: Server; port: number },
+    lock: string,
+    tell: (line: string) => void,
+  ) {
     this.#how = how
-    if (existsSync(how.logFile) && statSync(how.logFile).size > LOG_LIMIT_BYTES) {
-      renameSync(how.logFile, `${how.logFile}.1`)
-    }
-    const output = openSync(how.logFile, 'a', 0o600)
-    this.#logFrom = statSync(how.logFile).size
-    const settings = {
-      wal_level: 'logical',
-      // What a failing statement was about stays out of the log: it may be somebody's name.
-      log_error_verbosity: 'terse',
-      ...how.settings,
-      listen_addresses: HOST,
-      port: String(port),
-      unix_socket_directories: socketDir,
-      unix_socket_permissions: '0700',
-    }
-    const guard = dieWithParent('INT')
-    const [file = '', ...words] = [
-      ...guard,
-      join(how.binaries.dir, 'postgres'),
-      '-D',
-      how.dataDir,
-      ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
-    ]
-    // In a session of its own: a Ctrl-C at the terminal is ours to handle, and ours may have work to finish first.
-    this.#child = spawn(file, words, { ...as(how.user), stdio: ['ignore', output, output], detached: true })
-    closeSync(output)
-    const watch = guard.length === 0 ? watchFor(this.#child) : undefined
-    this.#ended = new Promise((done) => {
-      const end = (why: string) => {
-        this.#running = false
-        this.#failure = why
-        process.off('exit', this.#interrupt)
-        watch?.kill()
-        done()
-      }
-      this.#child.once('exit', (code, signal) => end(`it ended with ${signal ?? code}`))
-      this.#child.once('error', (error) => end(error.message))
-    })
-    process.once('exit', this.#interrupt)
+    this.#server = server
+    this.#port = port
+    this.#lockFile = lock
+    this.#tell = tell
+    this.#watching = this.#watch()
   }
 
   get pid(): number {
-    return this.#child.pid ?? 0
+    return this.#server.pid
   }
 
-  /** @returns undefined when the server answers, else what it said */
-  async ready(password: string): Promise<string | undefined> {
-    const began = Date.now()
-    let toldAt = began
-    while (this.#running) {
-      const state = readPostmaster(this.#how.dataDir)
-      if (state?.pid === this.pid && state.ready) return answers(state.port, password)
-      if (Date.now() - began > START_TIMEOUT_MS) return `it was not ready after ${START_TIMEOUT_MS / 1000} s`
-      if (Date.now() - toldAt > STILL_STARTING_MS) {
-        toldAt = Date.now()
-        this.#how.log(`PostgreSQL is still starting, after ${Math.round((toldAt - began) / 1000)} s`)
+  async stop(): Promise<void> {
+    this.#end.abort()
+    await this.#server.stop()
+    await this.#watching
+  }
+
+  async #watch(): Promise<void> {
+    const { signal } = this.#end
+    let pauseMs = FIRST_PAUSE_MS
+    for (;;) {
+      const began = Date.now()
+      const why = await this.#server.ended
+      if (signal.aborted) return
+      // One that ran for a while had no trouble starting.
+      if (Date.now() - began > MOST_PAUSE_MS) pauseMs = FIRST_PAUSE_MS
+      this.#tell(`PostgreSQL ended by itself (${why}): starting it again on port ${this.#port}`)
+      const lostAt = Date.now()
+      for (;;) {
+        await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
+        if (signal.aborted) return
+        pauseMs = Math.min(2 * pauseMs, MOST_PAUSE_MS)
+        const problem = await this.#again().catch(messageOf)
+        if (signal.aborted) return this.#server.stop()
+        if (problem === undefined) break
+        this.#tell(`PostgreSQL does not run yet, next try in ${pauseMs / 1000} s: ${problem}`)
       }
-      await sleep(20)
-    }
-    const said = readFileSync(this.#how.logFile).subarray(this.#logFrom).toString('utf8').trim()
-    return said === '' ? this.#failure : said.slice(-4_000)
-  }
-
-  stop(): Promise<void> {
-    this.#stopping ??= this.#stop()
-    return this.#stopping
-  }
-
-  async #stop(): Promise<void> {
-    for (const signal of ['SIGINT', 'SIGQUIT', 'SIGKILL'] as const) {
-      if (!this.#running) return
-      this.#child.kill(signal)
-      await Promise.race([this.#ended, sleep(FAST_STOP_MS, undefined, { ref: false })])
+      this.#tell(`PostgreSQL runs again, after ${((Date.now() - lostAt) / 1000).toFixed(1)} s`)
     }
   }
 
-  readonly #interrupt = (): void => {
-    this.#child.kill('SIGINT')
-  }
-}
-
-/** Where no system call ties the server to us: a shell that waits for the end of its input, which is our end. */
-function watchFor(server: ChildProcess): ChildProcess {
-  const watch = spawn('/bin/sh', ['-c', 'read -r _; kill -INT "$0"', String(server.pid)], {
-    cwd: '/',
-    env: CHILD_ENV,
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-  })
-  watch.once('error', () => {})
-  return watch
-}
-
-/** @returns undefined when the superuser gets in, else why not */
-async function answers(port: number, password: string): Promise<string | undefined> {
-  const client = new Client({ host: HOST, port, user: SUPERUSER, password, database: 'postgres' })
-  client.on('error', () => {})
-  try {
-    await client.connect()
-    await client.end()
-    return undefined
-  } catch (error) {
-    return messageOf(error)
+  async #again(): Promise<undefined> {
+    const { dataDir } = this.#how
+    await withLock(this.#lockFile, { waitMs: MOST_PAUSE_MS }, async () => {
+      refuseRunning(dataDir, runningPostmaster(dataDir))
+      await tidy(dataDir)
+      await launch(this.#how, this.#port, (server) => {
+        this.#server = server
+        // Told to end while it was about to start.
+        if (this.#end.signal.aborted) void server.stop()
+      })
+    })
   }
 }
 

@@ -1,5 +1,5 @@
-import { open, readFile, stat } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { mkdir, open, readFile, realpath, stat } from 'node:fs/promises'
+import { basename, dirname, join, relative } from 'node:path'
 import type { Database } from '../db/database.js'
 import { DomainError, messageOf, systemCode } from '../errors.js'
 import type { Appender } from '../ledger/appender.js'
@@ -16,21 +16,35 @@ export interface Backup {
   readonly seq: number
 }
 
+export interface BackupPlaces {
+  readonly keyFile: string
+  readonly destination: string
+  readonly folder?: boolean
+  readonly home: string
+}
+
 /**
  * Copies the key file (0600), and puts on record that it was.
  * @param destination a new file, or a folder to make one in; nothing is ever overwritten
- * @throws DomainError KEY_FILE_MISSING, KEY_FILE_FOREIGN, OUTPUT_EXISTS, KEY_BACKUP_FAILED
+ * @param folder makes the destination a folder where nothing is there yet
+ * @param home where no backup may lie: it would be lost, or handed on, together with what it is a copy of
+ * @throws DomainError KEY_FILE_MISSING, KEY_FILE_FOREIGN, KEY_BACKUP_INSIDE_HOME, OUTPUT_EXISTS, KEY_BACKUP_FAILED
  */
 export async function backUpKeyFile(
   { database, appender, installation }: { database: Database; appender: Appender; installation: Installation },
   by: Principal,
-  { keyFile, destination }: { keyFile: string; destination: string },
+  { keyFile, destination, folder = false, home }: BackupPlaces,
 ): Promise<Backup> {
   const content = await readFile(keyFile)
   const present = readKeyFile(keyFile)
   if (present?.id !== installation.id) {
     throw new DomainError('KEY_FILE_FOREIGN', `the key file ${keyFile} is not that of installation ${installation.id}`)
   }
+  if (await liesIn(home, destination)) {
+    const message = `${destination} lies in the home folder ${home}, which a backup is to survive: name a place outside it`
+    throw new DomainError('KEY_BACKUP_INSIDE_HOME', message)
+  }
+  if (folder) await makeFolder(destination)
   const file = (await isFolder(destination))
     ? join(destination, `countersign-${installation.id.slice(0, 8)}-${basename(keyFile)}`)
     : destination
@@ -50,6 +64,29 @@ export async function keysNotBackedUp(database: Database): Promise<{ keyIds: str
     .executeTakeFirst()
   const done = new Set(row?.backed_up_key_ids)
   return { keyIds: (row?.key_ids ?? []).filter((id) => !done.has(id)), lastAt: row?.backed_up_at ?? undefined }
+}
+
+/** Links on the way are followed, as far as the way is there. */
+async function liesIn(folder: string, path: string): Promise<boolean> {
+  const way = relative(await realPlace(folder), await realPlace(path))
+  return way !== '..' && !way.startsWith('../')
+}
+
+async function realPlace(path: string): Promise<string> {
+  try {
+    return await realpath(path)
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT' || dirname(path) === path) throw failed(path, error)
+    return join(await realPlace(dirname(path)), basename(path))
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw failed(path, error)
+  }
 }
 
 async function isFolder(path: string): Promise<boolean> {

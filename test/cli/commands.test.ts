@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { countersign, type RunOptions } from '../support/cli.js'
@@ -9,6 +10,8 @@ import { root } from '../support/root.js'
 
 let server: TestDatabase
 let env: Record<string, string>
+/** Outside the home folder. */
+let safe: string
 
 const run = (words: string[], options: RunOptions = {}) => countersign(words, { ...options, env })
 const file = (name: string, content: string): string => {
@@ -19,11 +22,15 @@ const file = (name: string, content: string): string => {
 
 beforeAll(async () => {
   server = await testDatabase()
+  safe = mkdtempSync(join(tmpdir(), 'countersign-safe-'))
   env = { DATABASE_URL: server.url, COUNTERSIGN_HOME: server.home }
   expect((await run(['tenant', 'create', 'acme'])).code).toBe(0)
 })
 
-afterAll(() => server.close())
+afterAll(async () => {
+  await server.close()
+  rmSync(safe, { recursive: true })
+})
 
 const event = (type: string) => JSON.stringify({ type })
 
@@ -306,13 +313,23 @@ describe('keys and doctor', () => {
     expect(before.code).toBe(0)
     expect(before.json()).toMatchObject({ ok: true, warnings: expect.any(Number) as number })
     expect(before.stdout).toContain('"key backup","status":"warn"')
-    const copy = join(server.home, 'copy.json')
+    const inside = await run(['keys', 'backup', join(server.home, 'copies/'), '--json'])
+    expect([inside.code, inside.json()]).toEqual([
+      3,
+      { error: expect.objectContaining({ code: 'KEY_BACKUP_INSIDE_HOME' }) as unknown },
+    ])
+    expect(existsSync(join(server.home, 'copies'))).toBe(false)
+    const copy = join(safe, 'copy.json')
     const { code, json } = await run(['keys', 'backup', copy, '--json'])
     expect(code).toBe(0)
     expect(json()).toMatchObject({ file: copy, keyIds: server.installation.keys.map(({ id }) => id) })
     expect(readFileSync(copy)).toEqual(readFileSync(server.keyFile))
     expect(statSync(copy).mode & 0o777).toBe(0o600)
     expect((await run(['keys', 'backup', copy])).stderr).toMatch(/^error OUTPUT_EXISTS: /)
+    const folder = join(safe, 'not', 'there', 'yet')
+    const made = (await run(['keys', 'backup', `${folder}/`, '--json'])).json()
+    expect(made['file']).toMatch(/\/yet\/countersign-[0-9a-f]{8}-keys\.json$/)
+    expect(statSync(folder).mode & 0o777).toBe(0o700)
     expect((await run(['doctor', '--json'])).stdout).toContain('"key backup","status":"ok"')
     const admin = await server.superuser()
     const { rows } = await admin.query<{ leaf: Buffer }>(

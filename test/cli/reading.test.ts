@@ -289,3 +289,18 @@ describe('verify', () => {
     expect(ran.code).toBe(2)
   })
 })
+
+describe('with a second tenant', () => {
+  test('a file is known without saying whose it is, however many tenants there are', async () => {
+    await run('tenant', 'create', 'globex')
+    const made = await answer('report', 'audit-trail', '--tenant', 'globex', '--format', 'csv')
+    const path = (made['paths'] as Record<string, string>)['csv'] ?? ''
+    expect(await answer('report', 'check', path)).toMatchObject({ tenant: 'globex', recorded: { report: made['id'] } })
+    expect((await run('report', 'check', path, '--tenant', 'acme')).code).toBe(1)
+    const foreign = await run('report', 'check', join(server.home, 'keys.json'))
+    expect([foreign.code, foreign.stdout]).toEqual([
+      1,
+      expect.stringMatching(/none of the files that the logs of 3 tenants/),
+    ])
+  })
+})

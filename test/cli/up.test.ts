@@ -90,6 +90,25 @@ describe('up --demo in a fresh checkout', () => {
     expect(stdout.trimEnd().split('\n').at(-1)).toMatch(/^Ready at http:/)
   })
 
+  test('a report that somebody made of a part is not the one that it shows', async () => {
+    const at = { root: repository.path, cwd: repository.path }
+    const part = [
+      'report',
+      'audit-trail',
+      '--tenant',
+      'demo',
+      '--by',
+      'occurred',
+      '--type',
+      'git.merged',
+      '--format',
+      'csv',
+    ]
+    expect((await countersign(part, at)).code).toBe(0)
+    const { json } = await up('--json')
+    expect(json()).toMatchObject({ report: { ...(first['report'] as object), made: false } })
+  })
+
   test('a new commit is imported, with a new report', async () => {
     repository.commit('change 6', { file: 'file-6' })
     const { json } = await up('--json')
@@ -159,7 +178,7 @@ describe('without a history, on a database of its own', () => {
     expect(running.output()).toMatch(/^warning the key file .* has not been backed up/m)
     running.process.kill('SIGTERM')
     expect((await running.ended).code).toBe(0)
-    await countersign(['keys', 'backup', join(server.home, 'backup.json')], options())
+    await countersign(['keys', 'backup', join(folder, 'backup.json')], options())
     const again = start(['serve'], options())
     await ready(again)
     again.process.kill('SIGTERM')

@@ -5,7 +5,14 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Client } from 'pg'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { announceApi, homePaths, provideDatabase, readRunFile, writePrivate } from '../../src/embedded/home.js'
+import {
+  announceApi,
+  homePaths,
+  provideDatabase,
+  readRunFile,
+  withdrawApi,
+  writePrivate,
+} from '../../src/embedded/home.js'
 import { eventually, processesIn, runModule, type Child } from '../support/processes.js'
 import { root } from '../support/root.js'
 
@@ -63,7 +70,9 @@ test('without anything a server is started, announced in a 0600 file, and stoppe
   expect(readRunFile(home)).toMatchObject({ pid: process.pid, lasting: false, databaseUrl: database.url })
   await announceApi(home, 'http://127.0.0.1:4700')
   expect(readRunFile(home)?.apiUrl).toBe('http://127.0.0.1:4700')
-  await announceApi(home, undefined)
+  await withdrawApi(home, 'http://127.0.0.1:4701')
+  expect(readRunFile(home)?.apiUrl).toBe('http://127.0.0.1:4700')
+  await withdrawApi(home, 'http://127.0.0.1:4700')
   expect(readRunFile(home)).not.toHaveProperty('apiUrl')
   await database.close()
   await database.close()
