@@ -25,7 +25,9 @@ export const MAX_BATCH_EVENTS = 1000
 const MAX_BATCH_BYTES = 4 * 1024 * 1024
 const MAX_IN_FLIGHT = 3
 /** Events that must wait before a further batch is sent behind one in flight: smaller ones gain nothing. */
-const WORTH_PIPELINING = 100
+const WORTH_PIPELINING = 64
+/** Flights over which waiting events are shared out; the third takes up what comes between. */
+const SHARED_FLIGHTS = 2
 /** After so many failures in a row a lane queues for its head's lock instead of trying its luck. */
 const FAILURES_BEFORE_QUEUEING = 5
 const QUEUEING_LANES = 4
@@ -388,9 +390,19 @@ export class Appender {
       })
   }
 
+  /**
+   * Events for the next batch. Callers that are answered together come back together: taken all at once they would keep
+   * this process and the database working in turns, shared out over the flights both work at the same time.
+   */
+  private share(): number {
+    const waiting = this.queuedEvents - this.flyingEvents
+    const share = Math.ceil(waiting / Math.max(1, SHARED_FLIGHTS - this.flights))
+    return Math.min(MAX_BATCH_EVENTS, Math.max(WORTH_PIPELINING, share))
+  }
+
   private fill(batch: Batch): Parcel[] {
     const parcels: Parcel[] = []
-    let room: Room = { events: MAX_BATCH_EVENTS, bytes: MAX_BATCH_BYTES, empty: true }
+    let room: Room = { events: this.share(), bytes: MAX_BATCH_BYTES, empty: true }
     for (const lane of this.ready) {
       if (!lane.head) throw new Error('a lane without a head is not ready')
       const taken = lane.take(room)
