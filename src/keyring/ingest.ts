@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto'
 import { inTenant, type Database } from '../db/database.js'
 import { DomainError } from '../errors.js'
 import type { Appender } from '../ledger/appender.js'
-import type { ReceiptEntry } from '../ledger/appender-lane.js'
+import type { ReceiptEntry, Submission } from '../ledger/appender-lane.js'
 import type { PreparedEvent, SealedGroup } from '../ledger/batch.js'
 import { readLeaf } from '../ledger/entry.js'
 import type { EventInput, LeafEvent, Party, PartyInput, PersonalInput, SealedCommitment } from '../ledger/event.js'
@@ -64,10 +64,19 @@ export async function ingest(
   options: IngestOptions = {},
 ): Promise<Ingested> {
   const persons = events.flatMap(personsOf)
+  const idempotency = options.idempotency && {
+    key: options.idempotency.key,
+    mac: bodyMac(deps.installation, options.idempotency.body),
+  }
+  if (persons.length > 0 && idempotency) {
+    // A request that is refused or answered already makes nobody.
+    const repeat = await deps.appender.repeated({ tenant: by.tenant, by: by.id, idempotency })
+    if (repeat?.repeated) return repeated(deps, by, repeat)
+  }
   for (let attempt = 1; ; attempt++) {
     try {
       const resolved = persons.length > 0 ? await resolve(deps, by, events, persons) : undefined
-      return await submit(deps, by, events, options, resolved)
+      return await submit(deps, by, events, { ...options, idempotency }, resolved)
     } catch (error) {
       if (!(error instanceof DomainError && error.code === 'KEY_EPOCH_MOVED') || attempt === ATTEMPTS) throw error
       deps.subjects.forget(by.tenant)
@@ -102,7 +111,7 @@ async function submit(
   deps: IngestDeps,
   by: Principal,
   events: readonly EventInput[],
-  { idempotency, eventKeys, position }: IngestOptions,
+  { idempotency, eventKeys, position }: Pick<Submission, 'idempotency' | 'eventKeys' | 'position'>,
   resolved: Resolved | undefined,
 ): Promise<Ingested> {
   const leaves: LeafEvent[] = []
@@ -121,21 +130,28 @@ async function submit(
     via: by.via,
     events: prepared,
     epoch: resolved?.epoch,
-    idempotency: idempotency && { key: idempotency.key, mac: bodyMac(deps.installation, idempotency.body) },
+    idempotency,
     eventKeys,
     position,
   })
-  if (receipt.repeated) {
-    const seqs = Array.from({ length: receipt.count }, (_, index) => receipt.firstSeq + index)
-    const first = await readBack(deps.database, by.tenant, seqs)
-    return { repeated: true, entries: seqs.map((seq) => entryAt(first, seq)) }
-  }
+  if (receipt.repeated) return repeated(deps, by, receipt)
   const duplicates = receipt.entries.filter((entry) => entry.duplicate).map((entry) => entry.seq)
   const first = duplicates.length > 0 ? await readBack(deps.database, by.tenant, duplicates) : noEntries
   return {
     repeated: false,
     entries: receipt.entries.map((entry, index) => answerFor(entry, leaves[index], first)),
   }
+}
+
+/** The first answer again, read from the entries it was about. */
+async function repeated(
+  { database }: IngestDeps,
+  by: Principal,
+  { firstSeq, count }: { firstSeq: number; count: number },
+): Promise<Ingested> {
+  const seqs = Array.from({ length: count }, (_, index) => firstSeq + index)
+  const first = await readBack(database, by.tenant, seqs)
+  return { repeated: true, entries: seqs.map((seq) => entryAt(first, seq)) }
 }
 
 function answerFor(entry: ReceiptEntry, leaf: LeafEvent | undefined, first: Map<number, IngestedEntry>): IngestedEntry {

@@ -234,20 +234,26 @@ export const isConditional = ({ submission }: Call): boolean =>
 const wholeKey = (key: string): string => `key ${key}`
 const singleKey = (key: string): string => `event ${key}`
 
+/** What became of the whole submission before, under the same key: undefined where the key is new. */
+export function repeatOf(
+  { key, mac }: NonNullable<Submission['idempotency']>,
+  answers: Answers,
+): Receipt | DomainError | undefined {
+  const first = answers.keys.get(wholeKey(key))
+  if (!first) return undefined
+  return first.mac?.equals(mac)
+    ? { repeated: true, firstSeq: first.firstSeq, count: first.count }
+    : new DomainError(
+        'IDEMPOTENCY_KEY_REUSED',
+        'this Idempotency-Key came with another body before: use a new key for a new request',
+      )
+}
+
 /** A repeat is answered; what is left of the submission becomes the call's addition. */
 function answerFrom(call: Call, answers: Answers): Receipt | Error | undefined {
   const { events, idempotency, eventKeys, by, via, position, stream } = call.submission
-  if (idempotency) {
-    const first = answers.keys.get(wholeKey(idempotency.key))
-    if (first) {
-      return first.mac?.equals(idempotency.mac)
-        ? { repeated: true, firstSeq: first.firstSeq, count: first.count }
-        : new DomainError(
-            'IDEMPOTENCY_KEY_REUSED',
-            'this Idempotency-Key came with another body before: use a new key for a new request',
-          )
-    }
-  }
+  const whole = idempotency && repeatOf(idempotency, answers)
+  if (whole) return whole
   const keys: RememberedKey[] = []
   if (idempotency) keys.push({ key: wholeKey(idempotency.key), mac: idempotency.mac, first: 0, count: events.length })
   const left: Addition['events'][number][] = []

@@ -2,7 +2,7 @@ import pg from 'pg'
 import { mayHaveCommitted, type Database } from '../db/database.js'
 import { DomainError } from '../errors.js'
 import { readAnswers, readHeads, readLanded, type Answers } from './appender-checks.js'
-import { isConditional, keysOf, Lane, questionsOf, receiptOf } from './appender-lane.js'
+import { isConditional, keysOf, Lane, questionsOf, receiptOf, repeatOf } from './appender-lane.js'
 import type { Call, Receipt, Room, Submission } from './appender-lane.js'
 import { Batch, lastOf, type Head, type Placed } from './batch.js'
 import { checkPrincipal } from './envelope.js'
@@ -105,6 +105,24 @@ export class Appender {
       throw new RangeError('a key or source with U+0000 in it')
     }
     return keys.length === 0 ? this.enqueue(submission) : this.submitKeyed(submission, keys)
+  }
+
+  /**
+   * Asks for a key before anything is made for its request. `submit` asks again: only its answer is final.
+   * @returns what became of the request before; undefined where the key is new
+   * @throws DomainError IDEMPOTENCY_KEY_REUSED
+   */
+  async repeated({
+    tenant,
+    by,
+    idempotency,
+  }: Required<Pick<Submission, 'tenant' | 'by' | 'idempotency'>>): Promise<Receipt | undefined> {
+    if (!idempotency) return undefined
+    const question = { tenant, principal: by, keys: keysOf({ idempotency }), source: undefined, stream: undefined }
+    const [answers] = await this.withClient((client) => readAnswers(client, [question]))
+    const repeat = answers && repeatOf(idempotency, answers)
+    if (repeat instanceof Error) throw repeat
+    return repeat
   }
 
   /** Takes nothing more, answers everything accepted, then ends. */

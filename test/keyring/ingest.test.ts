@@ -182,6 +182,20 @@ test('a repeated key gets the first answer, another body is refused', async () =
   ).rejects.toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED' })
 })
 
+test('a reused key is refused before anybody is made', async () => {
+  const people = async () => {
+    const admin = await server.superuser()
+    return (await admin.query(`select from subjects where tenant = 'acme'`)).rowCount
+  }
+  await ingest(deps, by, [signedIn(ada.value)], { idempotency: { key: 'invoice-2', body: Buffer.from('1') } })
+  const before = await people()
+  const other = [signedIn('somebody-new@example.org')]
+  await expect(
+    ingest(deps, by, other, { idempotency: { key: 'invoice-2', body: Buffer.from('2') } }),
+  ).rejects.toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED' })
+  expect(await people()).toBe(before)
+})
+
 test('an event told apart by its key is accepted once and answered with its first entry', async () => {
   const events = [signedIn('x@example.org'), signedIn('y@example.org'), signedIn('x@example.org')]
   const first = await ingest(deps, by, events, { eventKeys: ['x', 'y', 'x'] })
