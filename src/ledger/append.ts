@@ -89,11 +89,33 @@ export async function appendAt(tx: Tx, head: Head, addition: Addition, nowMs: nu
   return placed
 }
 
+/** The same for several additions, which may be to several streams: all of them in one statement. */
+export async function appendAll(
+  tx: Tx,
+  head: Head,
+  additions: readonly Addition[],
+  nowMs: number,
+): Promise<readonly Placed[]> {
+  if (additions.length === 0) return []
+  const placed = await tryAppendAll(tx, head, additions, nowMs)
+  if (!placed) throw new Error(`the locked head of tenant ${head.tenant} did not move`)
+  return placed
+}
+
 /** @returns undefined where the addition's stream is at another version; nothing was written */
 async function tryAppendAt(tx: Tx, head: Head, addition: Addition, nowMs: number): Promise<Placed | undefined> {
+  return (await tryAppendAll(tx, head, [addition], nowMs))?.[0]
+}
+
+async function tryAppendAll(
+  tx: Tx,
+  head: Head,
+  additions: readonly Addition[],
+  nowMs: number,
+): Promise<readonly Placed[] | undefined> {
   const batch = spareBatches.pop() ?? new Batch()
   batch.reset()
-  const [placed] = batch.extend(head, [addition], nowMs)
+  const placed = batch.extend(head, additions, nowMs)
   const { text, values } = batch.statement({ notify: false })
   const { rows } = await tx.executeQuery<{ moved: number[] }>(CompiledQuery.raw(text, values)).catch(asDomainError)
   spareBatches.push(batch)
