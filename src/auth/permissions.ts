@@ -17,8 +17,9 @@ export const ADMIN: readonly string[] = ['*/*:*']
 /** Reads the log, makes and downloads reports; sees nobody's personal data. */
 export const AUDITOR: readonly string[] = ['ledger/*:read', 'reports/*:read', 'reports/*:write']
 
-const SEGMENT = '(?:[a-z][a-z0-9-]{0,63}|\\*)'
-/** `area/resource:verb`; `*` stands for a whole segment and nothing less. */
+const WORD = '[a-z][a-z0-9-]{0,63}'
+const SEGMENT = `(?:${WORD}(?:\\.${WORD}){0,3}|\\*)`
+/** `area/resource:verb`, where a segment may have dots; `*` stands for a whole segment and nothing less. */
 export const PERMISSION = new RegExp(`^${SEGMENT}/${SEGMENT}:${SEGMENT}$`)
 
 /** @throws DomainError PERMISSION_INVALID */
@@ -39,6 +40,36 @@ export function allows(granted: readonly string[], needed: string): boolean {
   for (const grant of granted) if (grant === needed || grant === '*/*:*') return true
   const wanted = segments(needed)
   return granted.some((grant) => segments(grant).every((segment, n) => segment === '*' || segment === wanted[n]))
+}
+
+/**
+ * What both allow, segment by segment: `allows(intersect(a, b), needed)` holds exactly where both `a` and `b` allow what is
+ * needed.
+ */
+export function intersect(a: readonly string[], b: readonly string[]): string[] {
+  const others = b.map((permission) => ({ permission, parts: segments(permission) }))
+  const met = a.flatMap((permission) => {
+    if (permission === '*/*:*') return b
+    const parts = segments(permission)
+    return others.flatMap((other) => meet(parts, other.parts) ?? [])
+  })
+  return withoutCovered(met)
+}
+
+/** The same permissions without those that others of them cover, in their order. */
+export function withoutCovered(permissions: readonly string[]): string[] {
+  const once = [...new Set(permissions)]
+  return once.filter((permission) => !once.some((other) => other !== permission && allows([other], permission)))
+}
+
+/** What two permissions have in common; undefined where that is nothing. */
+function meet(a: readonly string[], b: readonly string[]): string | undefined {
+  const [area, resource, verb] = a.map((segment, n) => {
+    const other = b[n]
+    return segment === '*' || segment === other ? other : other === '*' ? segment : undefined
+  })
+  if (area === undefined || resource === undefined || verb === undefined) return undefined
+  return `${area}/${resource}:${verb}`
 }
 
 function segments(permission: string): string[] {
