@@ -12,7 +12,8 @@ const EDGES = [...DOMAINS, 'keyring', 'reports', 'ledger', 'blobs']
 /**
  * For each part of the code, the parts that it may import beside itself. A part is a folder of `src/`, a file of `src/`
  * (by its name), or a folder beside it. `x (types)` allows whole-line `import type` only; `x (nouns)` the pure files of
- * a domain, which are all but its commands and queries; a path names one file.
+ * a domain, which are all but its commands and queries (files or folders of these names) and what they share, `governed`;
+ * a path names one file.
  */
 const MAY_IMPORT = {
   'src/errors': [],
@@ -98,7 +99,8 @@ function judge(file, specifier, typeOnly) {
   if (here !== 'migrations' && COMMON.includes(there)) return undefined
   if (allowed.includes('*') || allowed.includes(there) || allowed.includes(to)) return undefined
   if (typeOnly && allowed.includes(`${there} (types)`)) return undefined
-  if (allowed.includes(`${there} (nouns)`) && !/\/(commands|queries)$/.test(to)) return undefined
+  if (allowed.includes(`${there} (nouns)`) && !/^src\/[a-z]+\/(commands|queries|governed)(\/|$)/.test(to))
+    return undefined
   const hint = allowed.includes(`${there} (types)`) ? ' (but a whole-line `import type` is fine)' : ''
   return `${here} may not import ${to}${hint}`
 }

@@ -54,6 +54,16 @@ test.each([
     why: "another's commands",
   },
   {
+    file: 'src/consent/consent.ts',
+    content: "import { x } from '../approvals/commands/apply.js'\n",
+    why: "another's commands in a folder",
+  },
+  {
+    file: 'workflows/a.ts',
+    content: "import { x } from '../src/approvals/governed.js'\n",
+    why: 'a domain beyond its nouns',
+  },
+  {
     file: 'migrations/1-a.ts',
     content: "import { DomainError } from '../src/errors.js'\n",
     why: 'ours, in a migration',

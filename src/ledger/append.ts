@@ -197,7 +197,8 @@ export async function foldStream<S>(tx: Tx, tenant: string, stream: string, fold
   return rows.reduce<S>((next, row) => fold.evolve(next, readLeaf(row.leaf).event, row.seq), fold.initial)
 }
 
-function isTransient(error: unknown): boolean {
+/** Whether trying again may go better: another writer was faster, or PostgreSQL broke a deadlock. */
+export function isTransient(error: unknown): boolean {
   if (error instanceof DomainError) return error.code === 'LEDGER_STREAM_VERSION_CONFLICT'
   const code = (error as { code?: unknown } | null)?.code
   return code === '40001' || code === '40P01'
