@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
 import { appendMeasures } from './append.js'
+import { dispatchMeasures } from './dispatch.js'
 import { emmettMeasures } from './emmett.js'
 import { judge, type Measure, type Result } from './harness.js'
 import { httpMeasures } from './http.js'
@@ -35,6 +36,7 @@ function measuresOf(store: Store): Measure[] {
   return [
     ...appendMeasures(store),
     ...verification,
+    ...dispatchMeasures(store),
     ...httpMeasures(store),
     ...emmettMeasures(store),
     ...memoryAndGrowth,

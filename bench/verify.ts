@@ -102,12 +102,12 @@ async function append(store: Store, count: number): Promise<void> {
   await appender.close()
 }
 
-async function size(store: Store): Promise<number> {
+export async function size(store: Store): Promise<number> {
   const { rows } = await store.admin.query<{ size: number }>('select sum(next_seq)::int8 as size from heads')
   return rows[0]?.size ?? 0
 }
 
-async function fillTo(store: Store, entries: number): Promise<void> {
+export async function fillTo(store: Store, entries: number): Promise<void> {
   const missing = entries - (await size(store))
   if (missing > 0) await append(store, Math.ceil(missing / 500) * 500)
 }
@@ -127,11 +127,13 @@ async function verifyInFreshProcess(store: Store): Promise<{ entries: number; pe
 }
 
 /** The ceiling: the same rows arrive, and nothing is done with them but telling where each begins. */
-async function countRows(store: Store): Promise<void> {
+export async function countRows(store: Store, order = ''): Promise<void> {
   const client = store.database.client('operator')
   await client.connect()
   await client.query('set synchronize_seqscans = off; set max_parallel_workers_per_gather = 0')
-  const stream = client.query(copyStreams.to(`copy (select ${ROW_COLUMNS} from entries) to stdout (format binary)`))
+  const stream = client.query(
+    copyStreams.to(`copy (select ${ROW_COLUMNS} from entries ${order}) to stdout (format binary)`),
+  )
   let rows = 0
   let rest: Buffer = Buffer.alloc(0)
   let at = HEADER_BYTES

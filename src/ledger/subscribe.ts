@@ -12,11 +12,14 @@ export interface Consumer {
   readonly name: string
   /** Only entries of these types; undefined for all. */
   readonly types?: readonly string[]
+  /** Only entries that may stand in a stream, and of their leaves only the ends: see `Wanted`. */
+  readonly streams?: true
   /**
    * What happens outside the database, before the cursor moves: tenants side by side, one slice each. After a crash or a
-   * lost lease it happens again, so it must bear repeating.
+   * lost lease it happens again, so it must bear repeating. All wait for the slowest, so who is slow stops early.
+   * @returns the seq to go on from, where it did not come to the end of the slice
    */
-  readonly act?: (slice: Slice) => Promise<void>
+  readonly act?: (slice: Slice) => Promise<number | void>
   /** What is written in the transaction that moves the cursors past these slices. */
   readonly write?: (tx: Tx, slices: readonly Slice[]) => Promise<void>
 }
@@ -179,7 +182,14 @@ export class Follower {
     const now = performance.now()
     const not = [...this.resting].filter(([, { untilMs }]) => untilMs > now).map(([tenant]) => tenant)
     const { leaseMs, bounds } = this.options
-    const options = { leaseMs, bounds, not, after: this.last, types: this.consumer.types }
+    const options = {
+      leaseMs,
+      bounds,
+      not,
+      after: this.last,
+      types: this.consumer.types,
+      streams: this.consumer.streams,
+    }
     const slices = await claim(this.database.operator, this.lease, wanted, options)
     this.last = slices.at(-1)?.tenant ?? ''
     return slices
@@ -197,7 +207,7 @@ export class Follower {
     return slices.reduce((sum, { from, next }) => sum + next - from, 0)
   }
 
-  /** @returns the slices for which it went well */
+  /** @returns the slices for which it went well, as far as it went */
   private async act(slices: readonly LeasedSlice[]): Promise<LeasedSlice[]> {
     const { act } = this.consumer
     if (!act) return [...slices]
@@ -208,7 +218,7 @@ export class Follower {
     for (const [n, slice] of slices.entries()) {
       const outcome = outcomes[n]
       if (outcome?.status === 'rejected') await this.rest(slice.tenant, outcome.reason)
-      else done.push(slice)
+      else done.push(upTo(slice, outcome?.value ?? slice.next))
     }
     return done
   }
@@ -218,7 +228,7 @@ export class Follower {
     if (slices.length === 0) return
     try {
       const behind = await this.database.operator.transaction().execute(async (tx) => {
-        const behind = await move(tx, this.lease, slices)
+        const behind = await move(tx, this.lease, slices, { durably: this.consumer.act !== undefined })
         const some = slices.filter(({ entries }) => entries.length > 0)
         if (some.length > 0) await this.consumer.write?.(tx, some)
         return behind
@@ -252,4 +262,8 @@ export class Follower {
     if (this.held.length === 0) return
     await renew(this.database.operator, this.lease, this.held, this.options.leaseMs).catch(this.options.onTrouble)
   }
+}
+
+function upTo(slice: LeasedSlice, next: number): LeasedSlice {
+  return next === slice.next ? slice : { ...slice, next, entries: slice.entries.filter(({ seq }) => seq < next) }
 }

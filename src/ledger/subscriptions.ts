@@ -7,7 +7,7 @@ export interface FollowedEntry {
   readonly leaf: Buffer
 }
 
-/** Entries of one tenant, in order; without a gap, unless the consumer wants certain types only. */
+/** Entries of one tenant, in order; without a gap, unless the consumer wants certain ones only. */
 export interface Slice {
   readonly tenant: string
   readonly entries: readonly FollowedEntry[]
@@ -37,6 +37,14 @@ export interface Bounds {
 // server takes both with it: flushing each would only cost time. The setting holds until the transaction ends.
 const LAZY = `set_config('synchronous_commit', 'off', true)`
 
+/** At most so many entries of streams are given at once to who wants no others. */
+const STREAM_ENTRIES = 500
+/** What `parseEnvelope` and `leafType` look at: how many bytes a leaf opens and closes with. */
+const OPENING_BYTES = 1024
+const CLOSING_BYTES = 160
+/** Within so many bytes a leaf names its stream, if it stands in one. */
+const STREAM_WITHIN = 320
+
 /** Gives every log that `consumer` does not know yet a cursor. @param tenants only these; undefined for all */
 export async function enrol(db: Db, consumer: string, tenants: readonly string[] | undefined): Promise<void> {
   const these = tenants === undefined ? '' : 'and h.tenant = any($2)'
@@ -48,38 +56,51 @@ export async function enrol(db: Db, consumer: string, tenants: readonly string[]
   await db.executeQuery(CompiledQuery.raw(text, tenants === undefined ? [consumer] : [consumer, tenants]))
 }
 
+/** Which entries a consumer wants; the others are passed over and never sent. */
+export interface Wanted {
+  /** Only entries of these types. */
+  readonly types?: readonly string[] | undefined
+  /**
+   * Only entries that may stand in a stream, and of their leaves what they open and close with: `parseEnvelope` and
+   * `leafType` tell what it is.
+   */
+  readonly streams?: true | undefined
+}
+
+interface ClaimedRow {
+  tenant: string
+  epoch: number
+  from: number
+  /** Behind the last entry looked at; null where the rows themselves tell. */
+  upto: number | null
+  seq: number | null
+  leaf: Buffer | null
+}
+
 /**
  * Leases the cursors of logs that are ahead of them, and reads on from there: one statement for many tenants. Cursors
  * that somebody else has leased are left alone until the lease runs out.
- * @param wanted only these tenants; undefined for all
+ * @param tenants only these; undefined for all
  * @param options.after tenants behind this one come first, so that everybody's turn comes
- * @param options.types only entries of these types; the others are passed over
  */
 export async function claim(
   db: Db,
   { consumer, owner }: Lease,
-  wanted: readonly string[] | undefined,
+  tenants: readonly string[] | undefined,
   options: {
     readonly leaseMs: number
     readonly bounds: Bounds
     readonly not: readonly string[]
     readonly after: string
-    readonly types?: readonly string[] | undefined
-  },
+  } & Wanted,
 ): Promise<LeasedSlice[]> {
-  const { leaseMs, bounds, not, after, types } = options
-  const values = [consumer, owner, not, after, bounds.tenants, leaseMs, bounds.entries, bounds.bytes]
-  const parameter = (value: unknown): string => `$${values.push(value as string)}`
-  const these = wanted === undefined ? '' : `and s.tenant = any(${parameter(wanted)})`
-  // The type closes every leaf, so what is passed over is never sent.
-  const ofType =
-    types === undefined
-      ? 'true'
-      : `exists (select from unnest(${parameter(types.map(closing))}::bytea[]) as t(closing)
-          where substr(leaf, octet_length(leaf) - octet_length(closing) + 1) = closing)`
+  const { leaseMs, bounds, not, after, types, streams } = options
+  const values: unknown[] = [consumer, owner, not, after, bounds.tenants, leaseMs, bounds.entries]
+  const parameter = (value: unknown): string => `$${values.push(value)}`
+  const these = tenants === undefined ? '' : `and s.tenant = any(${parameter(tenants)})`
   const text = `
     with behind as materialized (
-      select s.tenant from subscriptions s join heads h on h.tenant = s.tenant
+      select s.tenant, h.next_seq as head from subscriptions s join heads h on h.tenant = s.tenant
       where s.consumer = $1 and s.next_seq < h.next_seq
         and (s.owner is null or s.owner = $2 or s.until < clock_timestamp())
         and s.tenant <> all($3) ${these}
@@ -91,40 +112,63 @@ export async function claim(
       set owner = $2, until = clock_timestamp() + $6 * interval '1 ms',
           epoch = s.epoch + case when s.owner = $2 then 0 else 1 end
       from behind b where s.consumer = $1 and s.tenant = b.tenant
-      returning s.tenant, s.next_seq, s.epoch, ${LAZY}
+      returning s.tenant, s.next_seq, s.epoch, b.head, ${LAZY}
     )
-    select l.tenant, l.epoch, l.next_seq as from, e.seq, case when e.of_type then e.leaf end as leaf
-    from leased l cross join lateral (
-      select * from (
+    select l.tenant, l.epoch, l.next_seq as from, e.upto, e.seq, e.leaf
+    from leased l cross join lateral (${streams ? ofStreams() : ofTypes(types, parameter(bounds.bytes), parameter)}) as e
+    order by l.tenant, e.seq`
+  const { rows } = await db.executeQuery<ClaimedRow>(CompiledQuery.raw(text, values))
+  const slices: (LeasedSlice & { entries: FollowedEntry[]; next: number })[] = []
+  for (const { tenant, epoch, from, upto, seq, leaf } of rows) {
+    let slice = slices.at(-1)
+    if (slice?.tenant !== tenant) {
+      slice = { tenant, epoch, from, next: upto ?? from, entries: [] }
+      slices.push(slice)
+    }
+    if (seq === null) continue
+    if (upto === null) slice.next = seq + 1
+    if (leaf) slice.entries.push({ seq, leaf })
+  }
+  for (const slice of slices) {
+    if (streams && slice.entries.length === STREAM_ENTRIES) slice.next = (slice.entries.at(-1)?.seq ?? slice.from) + 1
+  }
+  return slices
+}
+
+/** What to read of each log: entries in order within the bounds, the leaf only where its type is wanted. */
+function ofTypes(types: readonly string[] | undefined, bytes: string, parameter: (value: unknown) => string): string {
+  // The type closes every leaf, so what is passed over is never sent.
+  const ofType =
+    types === undefined
+      ? 'true'
+      : `exists (select from unnest(${parameter(types.map(closing))}::bytea[]) as t(closing)
+          where substr(leaf, octet_length(leaf) - octet_length(closing) + 1) = closing)`
+  return `
+      select null::int8 as upto, seq, case when of_type then leaf end as leaf from (
         select seq, leaf, ${ofType} as of_type, max(seq) over () as last
         from (
           select seq, leaf, sum(octet_length(leaf)) over (order by seq) - octet_length(leaf) as bytes_before
           from entries where tenant = l.tenant and seq >= l.next_seq
           order by seq limit (select greatest(1, $7 / count(*)) from leased)
         ) as next
-        where bytes_before < (select $8 / count(*) from leased)
+        where bytes_before < (select ${bytes}::int8 / count(*) from leased)
       ) as read
-      where of_type or seq = last
-    ) as e
-    order by l.tenant, e.seq`
-  const { rows } = await db.executeQuery<{
-    tenant: string
-    epoch: number
-    from: number
-    seq: number
-    leaf: Buffer | null
-  }>(CompiledQuery.raw(text, values))
-  const slices: (LeasedSlice & { entries: FollowedEntry[]; next: number })[] = []
-  for (const { tenant, epoch, from, seq, leaf } of rows) {
-    let slice = slices.at(-1)
-    if (slice?.tenant !== tenant) {
-      slice = { tenant, epoch, from, next: from, entries: [] }
-      slices.push(slice)
-    }
-    slice.next = seq + 1
-    if (leaf) slice.entries.push({ seq, leaf })
-  }
-  return slices
+      where of_type or seq = last`
+}
+
+/** What to read of each log: the ends of entries that name a stream where one stands, and how far it was looked. */
+function ofStreams(): string {
+  return `
+      select r.upto, f.seq, f.leaf
+      from (select least(l.head, l.next_seq + greatest(1, $7::int8 / count(*))) as upto from leased) as r
+      left join lateral (
+        select seq, substr(leaf, 1, ${OPENING_BYTES})
+          || substr(leaf, greatest(${OPENING_BYTES + 1}, octet_length(leaf) - ${CLOSING_BYTES - 1})) as leaf
+        from entries
+        where tenant = l.tenant and seq >= l.next_seq and seq < r.upto
+          and position('\\x${Buffer.from(',"stream":"').toString('hex')}'::bytea in substr(leaf, 1, ${STREAM_WITHIN})) > 0
+        order by seq limit ${STREAM_ENTRIES}
+      ) as f on true`
 }
 
 const closing = (type: string): string => `\\x${Buffer.from(`"type":"${type}"}}`).toString('hex')}`
@@ -143,11 +187,17 @@ export class LeaseLost extends Error {
 /**
  * Moves the cursors past the slices, first thing in the transaction: nobody can take the leases over until it ends.
  * Cursors that have caught up are released.
+ * @param options.durably whether the commit waits for the disk: for consumers that act on what no rollback takes back
  * @returns the tenants that are behind still
  * @throws LeaseLost when a cursor is no longer where, or whose, it was; roll back
  */
-export async function move(tx: Tx, { consumer, owner }: Lease, slices: readonly LeasedSlice[]): Promise<string[]> {
-  const text = `/* move */
+export async function move(
+  tx: Tx,
+  { consumer, owner }: Lease,
+  slices: readonly LeasedSlice[],
+  { durably = false }: { readonly durably?: boolean } = {},
+): Promise<string[]> {
+  const text = `/* ${durably ? 'move_durably' : 'move'} */
     update subscriptions s
     set next_seq = m.next_seq,
         owner = case when m.next_seq < h.next_seq then s.owner end,
@@ -155,7 +205,7 @@ export async function move(tx: Tx, { consumer, owner }: Lease, slices: readonly 
     from unnest($3::text[], $4::int8[], $5::int8[], $6::int8[]) as m(tenant, epoch, from_seq, next_seq)
     join heads h on h.tenant = m.tenant
     where s.consumer = $1 and s.owner = $2 and s.tenant = m.tenant and s.epoch = m.epoch and s.next_seq = m.from_seq
-    returning s.tenant, s.owner is not null as behind, ${LAZY}`
+    returning s.tenant, s.owner is not null as behind${durably ? '' : `, ${LAZY}`}`
   const { rows } = await tx.executeQuery<{ tenant: string; behind: boolean }>(
     CompiledQuery.raw(text, [
       consumer,

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { command } from '../../src/ledger/append.js'
 import { Appender } from '../../src/ledger/appender.js'
 import { EntriesListener } from '../../src/ledger/listen.js'
-import { Follower, type FollowerOptions } from '../../src/ledger/subscribe.js'
+import { leafType, parseEnvelope } from '../../src/ledger/envelope.js'
+import { Follower, type Consumer, type FollowerOptions } from '../../src/ledger/subscribe.js'
 import { claim, enrol, lagOf, LeaseLost, move, renew } from '../../src/ledger/subscriptions.js'
 import { host } from '../../src/principal.js'
 import { testDatabase, type TestDatabase } from '../support/database.js'
@@ -302,6 +303,60 @@ test('who wants some types only is given those, and goes past the others', async
   const expected = upTo(91).filter((seq) => seq % 4 === 1 || (seq % 4 === 0 && seq > 0))
   expect(tenants.map((tenant) => found.get(tenant)?.seqs)).toEqual([undefined, expected, expected])
   expect(await caughtUp('typed', tenants)()).toBe(true)
+})
+
+test('who wants streams only is given the ends of their entries, and goes past the others', async () => {
+  const tenants = await createTenants(database, 'streamed', 3)
+  const large = { text: '"stream":"change/1"'.repeat(500) }
+  const expected: string[] = []
+  for (const tenant of tenants.slice(1)) {
+    for (let n = 0; n < 12; n++) {
+      await report(appender, tenant, someEvents(40))
+      const stream = `change/${'x'.repeat(n * 20)}${n}`
+      await command(
+        database.db.command,
+        { by: { ...host(tenant), id: `service:${'y'.repeat(n * 10)}` }, stream },
+        { initial: 0, evolve: (count) => count },
+        () => [{ type: 'change.requested', data: n % 2 === 0 ? large : { n } }, { type: 'change.voted' }],
+      )
+      expected.push(`${tenant} ${stream} change.requested`, `${tenant} ${stream} change.voted`)
+    }
+  }
+  await report(appender, 'streamed-2', someEvents(5))
+  const found: string[] = []
+  const consumer: Consumer = {
+    name: 'streamed',
+    streams: true,
+    act: async ({ tenant, entries }) => {
+      for (const { seq, leaf } of entries) {
+        const envelope = parseEnvelope(leaf)
+        if (envelope?.stream === undefined) continue
+        expect(envelope).toMatchObject({ seq, tenant })
+        expect(leaf.length).toBeLessThan(1_200)
+        found.push(`${tenant} ${envelope.stream} ${leafType(leaf)}`)
+      }
+    },
+  }
+  await new Follower(database.db, consumer, { bounds: { tenants: 2, entries: 100, bytes: 1 } }).catchUp(tenants)
+  expect(found.sort()).toEqual(expected.sort())
+  expect(await caughtUp('streamed', tenants)()).toBe(true)
+})
+
+test('who stops early goes on from there, and what failed before it got anywhere rests', async () => {
+  const [tenant = ''] = await createTenants(database, 'early', 1)
+  await report(appender, tenant, someEvents(9))
+  const acted: number[][] = []
+  const consumer: Consumer = {
+    ...applying('early', 'e'),
+    act: async ({ entries }) => {
+      acted.push(entries.map(({ seq }) => seq))
+      const first = entries[0]?.seq ?? 0
+      return first < 6 ? first + 3 : undefined
+    },
+  }
+  await new Follower(database.db, consumer).catchUp([tenant])
+  expect(acted).toEqual([upTo(10), upTo(10).slice(3), upTo(10).slice(6)])
+  expect((await applied('early')).get(tenant)?.seqs).toEqual(upTo(10))
 })
 
 test('a follower survives that its connections are cut', async () => {
