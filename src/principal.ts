@@ -11,8 +11,16 @@ export interface Principal {
 
 /** The operator on the host, through the command line: nobody else can be this principal. */
 export function host(tenant: string): Principal {
-  return { tenant, id: 'service:host', via: 'host', permissions: ['*/*:*'] }
+  return { tenant, id: HOST, via: 'host', permissions: ['*/*:*'] }
 }
+
+/** The service itself, which does what was decided or scheduled: nobody else can be this principal. */
+export function service(tenant: string): Principal {
+  return { tenant, id: SERVICE, via: 'host', permissions: [] }
+}
+
+export const HOST = 'service:host'
+export const SERVICE = 'service:countersign'
 
 /** The tenant that holds the operator's own log. */
 export const SYSTEM_TENANT = 'system'

@@ -1,5 +1,6 @@
 import { holdsRole, ownersOf, personOf, rolePermissions, type Access } from '../auth/access.js'
 import { allows } from '../auth/permissions.js'
+import { HOST } from '../principal.js'
 import { approvePermission } from './kind.js'
 import type { ApproverGroup } from './policy.js'
 
@@ -98,5 +99,3 @@ function people(access: Access, principals: Iterable<string>): Set<string> {
   for (const each of principals) if (each !== HOST) roots.add(personOf(access, each))
   return roots
 }
-
-const HOST = 'service:host'

@@ -1,6 +1,7 @@
 import { ownersOf, personOf, type Access } from '../auth/access.js'
 import { assign } from './decision.js'
 import { areRelated, exclusionOf, isMember, type Credential, type Parties } from './eligibility.js'
+import { HOST } from '../principal.js'
 import type { Policy } from './policy.js'
 
 /** Somebody who could vote on a change. */
@@ -76,7 +77,7 @@ function requesters(access: Access, kind: string, credentials: readonly Credenti
   for (const [principal, { kind }] of Object.entries(access.principals)) {
     if (kind === 'service' && ownersOf(access, principal).length > 0) found.add(principal)
   }
-  found.delete('service:host')
+  found.delete(HOST)
   return found
 }
 

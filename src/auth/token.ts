@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { DomainError } from '../errors.js'
 import type { Fold } from '../ledger/append.js'
 import type { LeafEvent } from '../ledger/event.js'
-import type { Principal } from '../principal.js'
+import { HOST, SERVICE, type Principal } from '../principal.js'
 import { allows, checkPermission } from './permissions.js'
 
 /** `cs_<tenant>.<secret>`: the secret is 256 bits in base64url, so that 43 characters hold it. */
@@ -58,10 +58,10 @@ export const tokenFold: Fold<TokenState> = {
   },
 }
 
-const SERVICE = /^service:[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/
-const PERSON = /^person:[A-Za-z0-9._:@-]{1,121}$/
-/** The operator on the host: no token acts as it. */
-const RESERVED = new Set(['service:host'])
+const SERVICE_ID = /^service:[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/
+const PERSON_ID = /^person:[A-Za-z0-9._:@-]{1,121}$/
+/** The operator on the host, and the service itself: no token acts as them. */
+const RESERVED = new Set([HOST, SERVICE])
 const MAX_PERMISSIONS = 64
 
 /**
@@ -104,7 +104,7 @@ export function revoke(state: TokenState, id: string, by: Principal): LeafEvent[
 }
 
 function checkPrincipal(principal: string): void {
-  if (!SERVICE.test(principal) && !PERSON.test(principal)) {
+  if (!SERVICE_ID.test(principal) && !PERSON_ID.test(principal)) {
     throw new DomainError(
       'PRINCIPAL_INVALID',
       `${JSON.stringify(principal.slice(0, 80))} is no principal: name a person by pseudonym (person:…) or a service (service:billing)`,
@@ -112,9 +112,13 @@ function checkPrincipal(principal: string): void {
     )
   }
   if (RESERVED.has(principal)) {
-    throw new DomainError('PRINCIPAL_RESERVED', `${principal} is the operator on the host: choose another name`, {
-      pointer: '/principal',
-    })
+    throw new DomainError(
+      'PRINCIPAL_RESERVED',
+      `${principal} is ${principal === HOST ? 'the operator on the host' : 'the service itself'}: choose another name`,
+      {
+        pointer: '/principal',
+      },
+    )
   }
 }
 
