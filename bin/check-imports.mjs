@@ -20,17 +20,16 @@ const MAY_IMPORT = {
   'src/config': [],
   'src/principal': [],
   'src/version': [],
-  'src/log': ['src/errors'],
   'src/main': ['*'],
   'src/worker': ['*'],
-  cli: [...EDGES, 'sources', 'db', 'embedded', 'followers', 'temporal'],
-  http: [...EDGES, 'console', 'db (types)', 'followers (types)'],
+  cli: [...EDGES, 'sinks', 'sources', 'db', 'embedded', 'followers'],
+  http: [...EDGES, 'sinks', 'console', 'db (types)', 'followers (types)'],
   sources: [...EDGES, 'db (types)'],
   console: [],
-  activities: [...EDGES, 'db (types)', 'workflows/messages'],
+  activities: [...EDGES, 'sinks', 'db (types)', 'workflows/messages'],
   dispatcher: ['ledger', 'temporal', 'db', 'workflows/messages'],
   followers: ['ledger', 'db'],
-  sinks: ['ledger', 'db'],
+  sinks: ['ledger', 'keyring', 'approvals', 'db'],
   workflows: [...DOMAINS.map((domain) => `${domain} (nouns)`), 'activities (types)'],
   reports: ['ledger', 'keyring', 'db'],
   temporal: ['ledger', 'keyring', 'db'],
@@ -49,7 +48,7 @@ const MAY_IMPORT = {
 }
 
 /** What everything in src/, workflows/ and reports/ may import. */
-const COMMON = ['src/errors', 'src/config', 'src/log', 'src/principal', 'src/version']
+const COMMON = ['src/errors', 'src/config', 'src/principal', 'src/version']
 /** The two processes, and the only ones who may start them. */
 const PROCESSES = { 'src/main': ['src/cli/up', 'src/cli/serve'], 'src/worker': ['src/cli/up', 'src/cli/worker'] }
 

@@ -20,7 +20,7 @@ let folder: string
 let known: Set<string>
 beforeAll(async () => {
   const { stdout } = await countersign(['--help'])
-  known = new Set([...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name = '']) => name))
+  known = new Set([...stdout.matchAll(/^ {2}([a-z-]+) /gm)].map(([, name = '']) => name))
   folder = await mkdtemp(join(tmpdir(), 'countersign-docs-'))
 })
 afterAll(() => rm(folder, { recursive: true }))
@@ -63,14 +63,14 @@ test.each(pages())('files, scripts, settings and commands that %s names exist', 
   const named = mentioned(path, /(COUNTERSIGN_[A-Z_]+[A-Z])/g).filter((name) => !name.startsWith('COUNTERSIGN_TEST_'))
   expect(named.filter((name) => !variables.has(name as never))).toEqual([])
 
-  const commands = mentioned(path, /(?:\bnpx \.|(?<![\w/])countersign) ([a-z]+)\b/g)
+  const commands = mentioned(path, /(?:\bnpx \.|(?<![\w/])countersign) ([a-z]+(?:-[a-z]+)*)\b/g)
   expect(commands.filter((name) => !known.has(name))).toEqual([])
 })
 
 test('the README lists every command', () => {
   const section = readPage('README.md').split('## Commands')[1]?.split('\n## ')[0] ?? ''
   const listed = tableRows(section).flatMap(([names = '']) =>
-    [...names.matchAll(/`([a-z]+)/g)].map(([, name = '']) => name),
+    [...names.matchAll(/`([a-z]+(?:-[a-z]+)*)/g)].map(([, name = '']) => name),
   )
   expect([...known].filter((name) => !listed.includes(name))).toEqual(['help'])
 })

@@ -11,6 +11,7 @@ import type { Database } from '../db/database.js'
 import type { Cli } from './cli.js'
 import type { Check } from './doctor.js'
 import { provide } from './host.js'
+import { counted } from './terminal.js'
 
 type Show = (check: Check) => void
 
@@ -71,7 +72,7 @@ async function checkServer(
   const database = openAsInstallation(provided.url, installation, { poolSize: 1 })
   try {
     if (!(await checkConnection(show, config, database))) return
-    await checkBackup(show, database)
+    await checkBackup(show, config, database)
   } finally {
     await database.close()
   }
@@ -206,10 +207,12 @@ function judgeSettings({
   return checks
 }
 
-async function checkBackup(show: Show, database: Database): Promise<void> {
-  const { keyIds, lastAt } = await keysNotBackedUp(database)
-  if (keyIds.length === 0) show({ id: 'key backup', status: 'ok', found: `made ${lastAt ?? ''}` })
-  else {
+async function checkBackup(show: Show, config: Config, database: Database): Promise<void> {
+  const { keyIds, signingKeyIds, lastAt } = await keysNotBackedUp(database, config.signingKeysDir)
+  if (keyIds.length === 0) {
+    const later = signingKeyIds.length === 0 ? '' : `; ${counted(signingKeyIds.length, 'signing key')} made since`
+    show({ id: 'key backup', status: 'ok', found: `made ${lastAt ?? ''}${later}` })
+  } else {
     show({
       id: 'key backup',
       status: 'warn',

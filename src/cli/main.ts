@@ -10,6 +10,7 @@ import { migrateCommand } from './migrate.js'
 import { indexCommands } from './reindex.js'
 import { reportCommands } from './report.js'
 import { serveCommand } from './serve.js'
+import { signingKeyCommands } from './signing-key.js'
 import { subjectCommands } from './subject.js'
 import { tenantCommands } from './tenant.js'
 import { tokenCommands } from './token.js'
@@ -90,6 +91,7 @@ function describe(frame: Frame): void {
   reportCommands(frame)
   exportCommand(frame)
   keysCommands(frame)
+  signingKeyCommands(frame)
   indexCommands(frame)
   program.addHelpText('after', HELP)
 }

@@ -8,7 +8,7 @@ import { keysNotBackedUp } from '../keyring/backup.js'
 import type { Service } from '../main.js'
 import { leaf, type Cli, type Frame } from './cli.js'
 import { openHost, provide, type Host } from './host.js'
-import { shortPath } from './terminal.js'
+import { counted, shortPath } from './terminal.js'
 
 export function serveCommand(frame: Frame): void {
   leaf(frame, frame.program, {
@@ -126,8 +126,11 @@ function runsAlready(apiUrl: string, pid: number | undefined): DomainError {
 
 /** What to say at every start until it is done: a lost key file cannot be made again. */
 export async function missingBackup({ database, config }: Host): Promise<string | undefined> {
-  const { keyIds } = await keysNotBackedUp(database)
-  if (keyIds.length === 0) return undefined
+  const { keyIds, signingKeyIds } = await keysNotBackedUp(database, config.signingKeysDir)
+  if (keyIds.length === 0) {
+    if (signingKeyIds.length === 0) return undefined
+    return `${counted(signingKeyIds.length, 'signing key')} made since the last backup: without them nothing is signed until they are rotated`
+  }
   return `the key file ${shortPath(config.keyFile)} has not been backed up: without it no personal data can be read again`
 }
 

@@ -17,6 +17,8 @@ const TAGS = [
   { name: 'log', description: 'Size, head and assurance of the log' },
   { name: 'reports', description: 'Reports for auditors' },
   { name: 'tokens', description: 'Credentials' },
+  { name: 'changes', description: 'What needs more than one person' },
+  { name: 'webhooks', description: 'Where notices and approved changes are sent' },
   { name: 'operations', description: 'Health, metrics, and this description' },
 ]
 

@@ -22,6 +22,7 @@ import { RateLimit } from './rate-limit.js'
 import { CloudEventSchema, eventRoutes, EventSchema, eventStore } from './routes/events.js'
 import { personalRoutes } from './routes/personal.js'
 import { reportRoutes, ReportSchema } from './routes/reports.js'
+import { keyRoutes } from './routes/keys.js'
 import { entryRoutes, EntrySchema } from './routes/entries.js'
 import { logRoutes } from './routes/log.js'
 import { operationRoutes } from './routes/operations.js'
@@ -145,6 +146,7 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
   await app.register(personalRoutes, deps)
   await app.register(logRoutes, deps)
   await app.register(tokenRoutes, deps)
+  await app.register(keyRoutes, deps)
   await app.register(reportRoutes, deps)
   await app.register(operationRoutes, deps)
   return { app, routes }

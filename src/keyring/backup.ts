@@ -6,25 +6,30 @@ import type { Appender } from '../ledger/appender.js'
 import { record } from '../ledger/record.js'
 import type { Principal } from '../principal.js'
 import { readKeyFile, type Installation } from './installation.js'
+import { allSigningKeys, stored, type SigningKey } from './signing-key-file.js'
 import { actorOf } from './reveal.js'
 
 export interface Backup {
   /** The copy, with its full name. */
   readonly file: string
   readonly keyIds: readonly string[]
+  /** Of the tenants' signing keys. */
+  readonly signingKeyIds: readonly string[]
   /** The entry of the operator's log that records it. */
   readonly seq: number
 }
 
 export interface BackupPlaces {
   readonly keyFile: string
+  readonly signingKeysDir: string
   readonly destination: string
   readonly folder?: boolean
   readonly home: string
 }
 
 /**
- * Copies the key file (0600), and puts on record that it was.
+ * Copies the key file and the tenants' signing keys into one file (0600), and puts on record that it was done. That file is
+ * a key file again: what it holds more than one is for `restoreKeys`.
  * @param destination a new file, or a folder to make one in; nothing is ever overwritten
  * @param folder makes the destination a folder where nothing is there yet
  * @param home where no backup may lie: it would be lost, or handed on, together with what it is a copy of
@@ -33,7 +38,7 @@ export interface BackupPlaces {
 export async function backUpKeyFile(
   { database, appender, installation }: { database: Database; appender: Appender; installation: Installation },
   by: Principal,
-  { keyFile, destination, folder = false, home }: BackupPlaces,
+  { keyFile, signingKeysDir, destination, folder = false, home }: BackupPlaces,
 ): Promise<Backup> {
   const content = await readFile(keyFile)
   const present = readKeyFile(keyFile)
@@ -48,22 +53,40 @@ export async function backUpKeyFile(
   const file = (await isFolder(destination))
     ? join(destination, `countersign-${installation.id.slice(0, 8)}-${basename(keyFile)}`)
     : destination
-  await writeNew(file, content)
+  const signing = allSigningKeys(signingKeysDir)
+  await writeNew(file, signing.size === 0 ? content : withSigningKeys(content, signing))
   const keyIds = present.keys.map(({ id }) => id)
-  const event = { type: 'key-file.backed-up', actor: actorOf(by), data: { installation: present.id, keys: keyIds } }
-  const { seq, at } = await record(appender, by, event)
-  await database.keyring.updateTable('installation').set({ backed_up_key_ids: keyIds, backed_up_at: at }).execute()
-  return { file, keyIds, seq }
+  const signingKeyIds = [...signing.values()].flat().map(({ kid }) => kid)
+  const data = { installation: present.id, keys: keyIds, signingKeys: signingKeyIds.length }
+  const { seq, at } = await record(appender, by, { type: 'key-file.backed-up', actor: actorOf(by), data })
+  const done = { backed_up_key_ids: [...keyIds, ...signingKeyIds], backed_up_at: at }
+  await database.keyring.updateTable('installation').set(done).execute()
+  return { file, keyIds, signingKeyIds, seq }
+}
+
+function withSigningKeys(content: Buffer, signing: ReadonlyMap<string, readonly SigningKey[]>): Buffer {
+  const signingKeys = Object.fromEntries([...signing].map(([tenant, keys]) => [tenant, keys.map(stored)]))
+  const whole = { ...(JSON.parse(content.toString('utf8')) as object), signingKeys }
+  return Buffer.from(`${JSON.stringify(whole, null, 2)}\n`)
 }
 
 /** @returns the ids of keys that are in no backup yet, and when the last one was made */
-export async function keysNotBackedUp(database: Database): Promise<{ keyIds: string[]; lastAt: string | undefined }> {
+export async function keysNotBackedUp(
+  database: Database,
+  signingKeysDir: string,
+): Promise<{ keyIds: string[]; signingKeyIds: string[]; lastAt: string | undefined }> {
   const row = await database.operator
     .selectFrom('installation')
     .select(['key_ids', 'backed_up_key_ids', 'backed_up_at'])
     .executeTakeFirst()
   const done = new Set(row?.backed_up_key_ids)
-  return { keyIds: (row?.key_ids ?? []).filter((id) => !done.has(id)), lastAt: row?.backed_up_at ?? undefined }
+  const missing = (ids: readonly string[]) => ids.filter((id) => !done.has(id))
+  const signing = [...allSigningKeys(signingKeysDir).values()].flat().map(({ kid }) => kid)
+  return {
+    keyIds: missing(row?.key_ids ?? []),
+    signingKeyIds: missing(signing),
+    lastAt: row?.backed_up_at ?? undefined,
+  }
 }
 
 /** Links on the way are followed, as far as the way is there. */

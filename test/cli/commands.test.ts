@@ -37,7 +37,7 @@ const event = (type: string) => JSON.stringify({ type })
 describe('the frame', () => {
   test('every command shows its help with examples', async () => {
     const { stdout } = await run(['--help'])
-    const groups = [...stdout.matchAll(/^ {2}([a-z]+)(?: \[options\]| )/gm)].map(([, name]) => name ?? '')
+    const groups = [...stdout.matchAll(/^ {2}([a-z-]+)(?: \[options\]| )/gm)].map(([, name]) => name ?? '')
     expect(groups).toContain('verify')
     for (const group of groups.filter((name) => name !== 'help')) {
       const help = await run([group, '--help'])

@@ -1,2 +1,0 @@
-/** Everything that the worker can run: one file per workflow, each exported here by its name. */
-export type * from './messages.js'
