@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['dist/test/**/*.test.js'],
-    globalSetup: ['dist/test/support/postgres.js'],
+    globalSetup: ['dist/test/support/postgres.js', 'dist/test/support/temporal-server.js'],
     pool: 'forks',
     testTimeout: 60_000,
     hookTimeout: 120_000,

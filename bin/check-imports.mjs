@@ -20,9 +20,10 @@ const MAY_IMPORT = {
   'src/config': [],
   'src/principal': [],
   'src/version': [],
+  'src/log': ['src/errors'],
   'src/main': ['*'],
   'src/worker': ['*'],
-  cli: [...EDGES, 'sinks', 'sources', 'db', 'embedded', 'followers'],
+  cli: [...EDGES, 'sinks', 'sources', 'db', 'embedded', 'followers', 'temporal'],
   http: [...EDGES, 'sinks', 'console', 'db (types)', 'followers (types)'],
   sources: [...EDGES, 'db (types)'],
   console: [],
@@ -48,7 +49,7 @@ const MAY_IMPORT = {
 }
 
 /** What everything in src/, workflows/ and reports/ may import. */
-const COMMON = ['src/errors', 'src/config', 'src/principal', 'src/version']
+const COMMON = ['src/errors', 'src/config', 'src/log', 'src/principal', 'src/version']
 /** The two processes, and the only ones who may start them. */
 const PROCESSES = { 'src/main': ['src/cli/up', 'src/cli/serve'], 'src/worker': ['src/cli/up', 'src/cli/worker'] }
 

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
-import { delimiter, join, resolve } from 'node:path'
+import { homedir } from 'node:os'
+import { delimiter, isAbsolute, join, resolve } from 'node:path'
 import { DomainError } from './errors.js'
 
 /** One setting: where it comes from, and what it may be. `docs/settings.md` lists them all, and a test keeps it so. */
@@ -53,6 +54,27 @@ export const settings = {
     'a path',
     'folder of finished reports',
     (value) => value,
+  ),
+  temporalAddress: optional(
+    'TEMPORAL_ADDRESS',
+    'a local Temporal',
+    'an address host:port',
+    'Temporal to use, a cluster or Temporal Cloud; the local one is then not started. Access comes from the other `TEMPORAL_*` variables',
+    (value) => (/^[^\s:/]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$/.test(value) ? value : undefined),
+  ),
+  temporalNamespace: text('TEMPORAL_NAMESPACE', 'countersign', 'a name', 'namespace of our workflows in Temporal'),
+  temporalCacheDir: optional(
+    'COUNTERSIGN_TEMPORAL_CACHE',
+    "`countersign/temporal` in the user's cache folder",
+    'a path',
+    'folder where a Temporal that was built or downloaded is kept for the next time',
+    (value) => value,
+  ),
+  workflows: oneOf(
+    'COUNTERSIGN_WORKFLOWS',
+    'on',
+    ['on', 'off'],
+    'whether `up` also runs Temporal, the dispatcher and a worker; without them everything is taken, and what needs a workflow waits',
   ),
   httpHost: text('COUNTERSIGN_HTTP_HOST', '127.0.0.1', 'a name or address', 'address that the API listens on'),
   httpPort: integer('COUNTERSIGN_HTTP_PORT', 4700, 0, 65_535, 'port that the API listens on; 0 takes a free one'),
@@ -176,6 +198,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>> = p
     keyFile: resolve(get(settings.keyFile) ?? join(home, 'keys.json')),
     signingKeysDir: resolve(get(settings.signingKeysDir) ?? join(home, 'signing-keys')),
     reportsDir: resolve(get(settings.reportsDir) ?? join(home, 'reports')),
+    temporalAddress: get(settings.temporalAddress),
+    temporalNamespace: get(settings.temporalNamespace),
+    temporalCacheDir: resolve(get(settings.temporalCacheDir) ?? join(cacheDir(env), 'countersign', 'temporal')),
+    workflows: get(settings.workflows),
     httpHost: get(settings.httpHost),
     httpPort: get(settings.httpPort),
     publicUrl: get(settings.publicUrl),
@@ -196,6 +222,23 @@ export function readConfig(env: Readonly<Record<string, string | undefined>> = p
     shutdownTimeoutMs: get(settings.shutdownTimeoutMs),
     fonts: get(settings.fonts),
   } as const
+}
+
+/** TEMPORAL_*, all of them: how to get into a Temporal is said as every tool of Temporal's reads it. */
+export function temporalVariables(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): Readonly<Record<string, string>> {
+  return passedOn(
+    Object.keys(env).filter((name) => name.startsWith('TEMPORAL_') && env[name] !== ''),
+    env,
+  )
+}
+
+/** Where programs of this user keep what they can get again. */
+function cacheDir({ XDG_CACHE_HOME, HOME, LOCALAPPDATA }: Readonly<Record<string, string | undefined>>): string {
+  if (XDG_CACHE_HOME !== undefined && isAbsolute(XDG_CACHE_HOME)) return XDG_CACHE_HOME
+  if (process.platform === 'win32' && LOCALAPPDATA) return LOCALAPPDATA
+  return join(HOME || homedir(), '.cache')
 }
 
 /** Those of the named variables that are set: what a program that we start may see of the environment. */

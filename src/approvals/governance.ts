@@ -1,4 +1,4 @@
-import { evolveAccess, NO_ACCESS, type Access } from '../auth/access.js'
+import { evolveAccess, foldAccess, NO_ACCESS, type Access } from '../auth/access.js'
 import type { Json } from '../ledger/event.js'
 import type { StreamEntry } from '../ledger/streams.js'
 import { DEFAULT_POLICY, type Policy } from './policy.js'
@@ -65,6 +65,14 @@ export function evolveGovernance(governance: Governance, entry: StreamEntry): Go
     default:
       return governance
   }
+}
+
+/** The same for many entries at once: who may do what is copied once, not once an entry. */
+export function evolveGovernanceBy(governance: Governance, entries: readonly StreamEntry[]): Governance {
+  const ofAccess = (entry: StreamEntry) => entry.stream.startsWith('role/') || entry.stream.startsWith('principal/')
+  const others = entries.filter((entry) => !ofAccess(entry)).reduce(evolveGovernance, governance)
+  const access = foldAccess(governance.access, entries)
+  return access === others.access ? others : { ...others, access }
 }
 
 function evolveApprovals(governance: Governance, { event, seq, stream, version }: StreamEntry): Governance {

@@ -23,7 +23,7 @@ export function voteText(statement: VoteStatement): string {
   const { tenant, change, kind, payloadHash, policyHash, voter, decision, expiresAt } = statement
   return canonicalize({
     v: 1,
-    type: 'countersign.vote',
+    type: 'countersign-vote',
     tenant,
     change,
     kind,

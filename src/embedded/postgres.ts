@@ -1,8 +1,7 @@
 import { mkdir } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { DomainError, messageOf } from '../errors.js'
+import { DomainError } from '../errors.js'
 import { usableBinaries } from './binaries.js'
 import {
   dataMajor,
@@ -16,8 +15,10 @@ import {
   tidy,
 } from './data-folder.js'
 import { withLock } from './lock.js'
-import { HOST, Server, START_TIMEOUT_MS, type Launch } from './server.js'
+import { freePort, HOST } from './port.js'
+import { Server, START_TIMEOUT_MS, type Launch } from './server.js'
 import { serverUser } from './unprivileged.js'
+import { Watched, type ServerProcess } from './watched.js'
 
 export interface StartOptions {
   /** Made when it is not there. `<dataDir>.log` and `<dataDir>.lock` lie beside it. */
@@ -50,9 +51,8 @@ export interface RunningPostgres {
 }
 
 const ATTEMPTS = 20
-/** Between a server's end and its next start, doubled with each try. */
-const FIRST_PAUSE_MS = 250
-const MOST_PAUSE_MS = 10_000
+/** For whoever else starts or stops a server on the same data, in milliseconds. */
+const LOCK_WAIT_MS = 10_000
 /** sun_path holds 104 bytes on macOS and 108 on Linux, the closing zero included. */
 const SOCKET_PATH_BYTES = 103
 
@@ -82,12 +82,16 @@ export async function startPostgres(options: StartOptions): Promise<RunningPostg
     const how = { binaries, user, dataDir, logFile: `${wanted}.log`, settings: options.settings ?? {}, log }
     const launched = await launch(how)
     const { onRestart } = options
-    const server = onRestart ? new Watched(how, launched, `${wanted}.lock`, onRestart) : launched.server
-    return running(how, launched.port, server)
+    const { port } = launched
+    const again = (keep: Keep) => startAgain(how, port, `${wanted}.lock`, keep)
+    const server = onRestart
+      ? new Watched({ name: 'PostgreSQL', server: launched.server, again, tell: onRestart })
+      : launched.server
+    return running(how, port, server)
   })
 }
 
-function running({ dataDir, binaries }: Launch, port: number, server: Server | Watched): RunningPostgres {
+function running({ dataDir, binaries }: Launch, port: number, server: ServerProcess): RunningPostgres {
   const password = superuserPassword(dataDir)
   const socketDir = socketFolder(dataDir)
   return {
@@ -134,89 +138,15 @@ async function launch(
   }
 }
 
+async function startAgain(how: Launch, port: number, lock: string, keep: Keep): Promise<void> {
+  const { dataDir } = how
+  await withLock(lock, { waitMs: LOCK_WAIT_MS }, async () => {
+    refuseRunning(dataDir, runningPostmaster(dataDir))
+    await tidy(dataDir)
+    await launch(how, port, keep)
+  })
+}
+
 function socketFolder(dataDir: string): string | undefined {
   return Buffer.byteLength(join(dataDir, '.s.PGSQL.65535')) <= SOCKET_PATH_BYTES ? dataDir : undefined
-}
-
-/** A server that is started again, on the same port, whenever it ends without having been told to. */
-class Watched {
-  readonly #how: Launch
-  readonly #port: number
-  readonly #lockFile: string
-  readonly #tell: (line: string) => void
-  readonly #end = new AbortController()
-  readonly #watching: Promise<void>
-  #server: Server
-
-  constructor(
-    how: Launch,
-    { server, port }: { server: Server; port: number },
-    lock: string,
-    tell: (line: string) => void,
-  ) {
-    this.#how = how
-    this.#server = server
-    this.#port = port
-    this.#lockFile = lock
-    this.#tell = tell
-    this.#watching = this.#watch()
-  }
-
-  get pid(): number {
-    return this.#server.pid
-  }
-
-  async stop(): Promise<void> {
-    this.#end.abort()
-    await this.#server.stop()
-    await this.#watching
-  }
-
-  async #watch(): Promise<void> {
-    const { signal } = this.#end
-    let pauseMs = FIRST_PAUSE_MS
-    for (;;) {
-      const began = Date.now()
-      const why = await this.#server.ended
-      if (signal.aborted) return
-      // One that ran for a while had no trouble starting.
-      if (Date.now() - began > MOST_PAUSE_MS) pauseMs = FIRST_PAUSE_MS
-      this.#tell(`PostgreSQL ended by itself (${why}): starting it again on port ${this.#port}`)
-      const lostAt = Date.now()
-      for (;;) {
-        await sleep(pauseMs, undefined, { signal }).catch(() => undefined)
-        if (signal.aborted) return
-        pauseMs = Math.min(2 * pauseMs, MOST_PAUSE_MS)
-        const problem = await this.#again().catch(messageOf)
-        if (signal.aborted) return this.#server.stop()
-        if (problem === undefined) break
-        this.#tell(`PostgreSQL does not run yet, next try in ${pauseMs / 1000} s: ${problem}`)
-      }
-      this.#tell(`PostgreSQL runs again, after ${((Date.now() - lostAt) / 1000).toFixed(1)} s`)
-    }
-  }
-
-  async #again(): Promise<undefined> {
-    const { dataDir } = this.#how
-    await withLock(this.#lockFile, { waitMs: MOST_PAUSE_MS }, async () => {
-      refuseRunning(dataDir, runningPostmaster(dataDir))
-      await tidy(dataDir)
-      await launch(this.#how, this.#port, (server) => {
-        this.#server = server
-        // Told to end while it was about to start.
-        if (this.#end.signal.aborted) void server.stop()
-      })
-    })
-  }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((found, failed) => {
-    const probe = createServer()
-    probe.once('error', failed)
-    probe.listen(0, HOST, () => {
-      const address = probe.address()
-      probe.close(() => found(typeof address === 'object' && address !== null ? address.port : 0))
-    })
-  })
 }

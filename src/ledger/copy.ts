@@ -1,4 +1,5 @@
 import type pg from 'pg'
+import { isLendingSocket } from '../db/lending-socket.js'
 
 /**
  * One row of a binary COPY where it lies on the wire: `starts[i]` and `lengths[i]` of column i in `bytes`, length -1 for
@@ -127,6 +128,7 @@ class CopyOut implements pg.Submittable {
     this.theirs = listener as (chunk: Buffer) => void
     this.stream.off('data', this.theirs)
     this.stream.on('data', this.ours)
+    if (isLendingSocket(this.stream)) this.stream.lends = true
     connection.query(this.text)
   }
 
@@ -219,6 +221,7 @@ class CopyOut implements pg.Submittable {
     const { stream, theirs } = this
     if (!stream || !theirs) return
     this.theirs = undefined
+    if (isLendingSocket(stream)) stream.lends = false
     stream.off('data', this.ours)
     stream.on('data', theirs)
     // A copy: pg keeps views of what it is given, and ours is written over.

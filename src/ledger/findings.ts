@@ -23,6 +23,10 @@ export const findingCodes = {
   STREAM_VERSION: "a stream's versions are not 1, 2, 3, … in the order of its entries",
   EXPECTED_HEAD: 'the log does not hold the entry that somebody kept the hash of',
   COMMITMENT_MISMATCH: 'a sealed group is not what the leaf committed to',
+  CHANGE_REQUEST_DIFFERS: 'a change was requested with a payload or a policy that is not what its hash says',
+  CHANGE_NOT_APPROVED: 'a change took effect that should not have',
+  CHANGE_EFFECTS_DIFFER: 'what a change brought about is not what was approved',
+  PROTECTED_WITHOUT_CHANGE: 'a protected entry rests on no approved change',
 } as const
 
 export type FindingCode = keyof typeof findingCodes

@@ -1,4 +1,6 @@
+import type { ExpressionBuilder } from 'kysely'
 import type { Tx } from '../db/database.js'
+import type { Tables } from '../db/types.js'
 import { readLeaf, type EventView } from './entry.js'
 import type { Envelope } from './envelope.js'
 
@@ -27,15 +29,29 @@ export async function readStreams(
 ): Promise<StreamEntry[]> {
   const rows = await streamRows(tx, tenant)
     .where('streams.seq', '>', afterSeq)
-    .where((where) =>
-      // Ranges, because row security lets only leakproof operators use the key.
-      where.or(
-        prefixes.map((prefix) => where.and([where('stream', '>=', prefix), where('stream', '<', behind(prefix))])),
-      ),
-    )
+    .where((where) => beginningWith(where, prefixes))
     .orderBy('streams.seq')
     .execute()
   return rows.map(({ leaf }) => streamEntry(leaf))
+}
+
+/** The places of those entries, in order: for who reads them in pieces. */
+export async function streamSeqs(tx: Tx, tenant: string, prefixes: readonly string[]): Promise<number[]> {
+  const rows = await tx
+    .selectFrom('streams')
+    .select('seq')
+    .where('tenant', '=', tenant)
+    .where((where) => beginningWith(where, prefixes))
+    .orderBy('seq')
+    .execute()
+  return rows.map(({ seq }) => seq)
+}
+
+/** Ranges, because row security lets only leakproof operators use the key. */
+function beginningWith(where: ExpressionBuilder<Tables, 'streams'>, prefixes: readonly string[]) {
+  return where.or(
+    prefixes.map((prefix) => where.and([where('stream', '>=', prefix), where('stream', '<', behind(prefix))])),
+  )
 }
 
 /** Reads a leaf of a stream back. */

@@ -1,5 +1,6 @@
 import pg from 'pg'
 import type { Database } from '../db/database.js'
+import { newLendingSocket } from '../db/lending-socket.js'
 import { copyRows, type CopiedRow } from './copy.js'
 import { tenantUnknown } from './errors.js'
 import { Findings, type Finding } from './findings.js'
@@ -78,7 +79,8 @@ interface LogCheck extends LogOfRow {
  */
 export async function verify(database: Database, options: VerifyOptions = {}): Promise<Verification> {
   options.signal?.throwIfAborted()
-  const client = database.client('operator')
+  // Under TLS the socket is Node's own affair.
+  const client = database.client('operator', database.address.ssl ? {} : { stream: newLendingSocket })
   client.on('error', () => undefined)
   const abort = () => void client.end()
   try {

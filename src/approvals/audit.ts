@@ -1,0 +1,235 @@
+import { isSensitive } from '../auth/sensitive.js'
+import { canonicalize } from '../ledger/jcs.js'
+import type { StreamEntry } from '../ledger/streams.js'
+import { HOST, service } from '../principal.js'
+import { changeOf, evolveChange, isClosed, type ChangeState } from './change.js'
+import { standingOf } from './decision.js'
+import type { Credential } from './eligibility.js'
+import { evolveGovernance, GOVERNANCE_PREFIXES, NO_GOVERNANCE, policyOf, type Governance } from './governance.js'
+import type { Kinds } from './kind.js'
+import { payloadHash } from './payload.js'
+import { policyHash } from './policy.js'
+
+/** What an audit of changes can find. */
+export type AuditCode =
+  'CHANGE_REQUEST_DIFFERS' | 'CHANGE_NOT_APPROVED' | 'CHANGE_EFFECTS_DIFFER' | 'PROTECTED_WITHOUT_CHANGE'
+
+export interface AuditFinding {
+  readonly seq: number
+  readonly code: AuditCode
+  readonly message: string
+}
+
+/** The streams that an audit reads: what decisions rest on, credentials, and the changes themselves. */
+export const AUDIT_PREFIXES = [...GOVERNANCE_PREFIXES, 'change/', 'token/'] as const
+
+/** Entries that take rights away, or open approvals: nobody has to agree to them. */
+const UNPROTECTED = new Set(['approvals.enforced', 'principal.disabled', 'role.revoked', 'token.revoked'])
+
+/** What a change has brought about so far, and what it rested on. */
+interface Under {
+  readonly governance: Governance
+  readonly entries: StreamEntry[]
+}
+
+/**
+ * Decides every change of a tenant again, from its log alone: what was requested, who voted with which credential, which
+ * policies were in force, and whether what took effect is what was approved. Pure; it is told the entries in order.
+ */
+export class ChangeAudit {
+  private governance = NO_GOVERNANCE
+  private readonly credentials = new Map<string, Credential>()
+  private readonly changes = new Map<string, ChangeState>()
+  private readonly underway = new Map<string, Under>()
+  /** Uses of break-glass that nobody has looked at yet, by change. */
+  private readonly unreviewed = new Set<string>()
+  private readonly tenant: string
+  private readonly kinds: Kinds
+
+  constructor(tenant: string, kinds: Kinds) {
+    this.tenant = tenant
+    this.kinds = kinds
+  }
+
+  /** @param entry the next one on `AUDIT_PREFIXES`, in the order of the log */
+  see(entry: StreamEntry): readonly AuditFinding[] {
+    const [area = ''] = entry.stream.split('/')
+    if (area === 'change') return this.seeChange(entry)
+    const findings = this.isProtected(area, entry) ? this.authorise(entry) : []
+    if (area === 'token') this.seeToken(entry)
+    else this.governance = evolveGovernance(this.governance, entry)
+    return findings
+  }
+
+  private seeChange(entry: StreamEntry): AuditFinding[] {
+    const id = changeOf(entry.stream)
+    if (entry.event.type === 'change.reviewed') this.unreviewed.delete(id)
+    const before = this.changes.get(id)
+    const change = evolveChange(before, entry)
+    if (change === undefined) return []
+    const findings = this.judge(entry, change, before)
+    if (isClosed(change.recorded)) {
+      this.underway.delete(id)
+      // What follows the end of a change, its review, needs no state.
+      this.changes.delete(id)
+    } else {
+      this.changes.set(id, change)
+    }
+    return findings
+  }
+
+  private judge(entry: StreamEntry, change: ChangeState, before: ChangeState | undefined): AuditFinding[] {
+    const { seq, event } = entry
+    const faults = (code: AuditCode, messages: readonly string[]) =>
+      messages.map((message) => ({ seq, code, message: `change ${change.id}: ${message}` }))
+    switch (event.type) {
+      case 'change.requested':
+        return faults('CHANGE_REQUEST_DIFFERS', this.requestFaults(change))
+      case 'change.emergency-used':
+        return faults('CHANGE_NOT_APPROVED', this.emergencyFaults(change, entry.by))
+      case 'change.applied': {
+        if (before === undefined) return faults('CHANGE_NOT_APPROVED', ['it was applied without having been requested'])
+        const governance = this.underway.get(change.id)?.governance ?? this.governance
+        return [
+          ...faults('CHANGE_NOT_APPROVED', this.approvalFaults(before, governance, entry)),
+          ...faults('CHANGE_EFFECTS_DIFFER', this.effectFaults(before, entry)),
+        ]
+      }
+      default:
+        return []
+    }
+  }
+
+  private requestFaults(change: ChangeState): string[] {
+    const { id, kind, payload, sealed, nonce, policy } = change
+    const hashed = { tenant: this.tenant, change: id, kind, payload, sealed, nonce }
+    const inForce = policyHash(policyOf(this.governance, kind))
+    return [
+      ...(payloadHash(hashed) === change.payloadHash ? [] : ['the payload is not what its hash says']),
+      ...(policyHash(policy) === change.policyHash ? [] : ['the policy is not what its hash says']),
+      ...(inForce === change.policyHash ? [] : ['it names another policy than the one that was in force']),
+    ]
+  }
+
+  private emergencyFaults({ id, kind }: ChangeState, by: string): string[] {
+    const { emergency } = this.governance
+    const others = this.unreviewed.size > 0
+    this.unreviewed.add(id)
+    const allowed =
+      emergency !== undefined && emergency.people.includes(by) && covers(emergency.kinds, kind) && !this.never(kind)
+    return [
+      ...(allowed ? [] : [`${by} was not on a list that allows break-glass for ${kind}`]),
+      ...(others ? ['break-glass was used again before the last use was reviewed'] : []),
+    ]
+  }
+
+  private never(kind: string): boolean {
+    return this.kinds.find(kind).neverInEmergency === true
+  }
+
+  /** Whether a change that took effect should have: votes, policies, times. */
+  private approvalFaults(change: ChangeState, governance: Governance, { at }: StreamEntry): string[] {
+    const { approved, kind, payload, policy, applyBy, expiresAt, emergency } = change
+    if (approved === undefined) return ['it was applied without having been approved']
+    const faults = []
+    if (at > applyBy) faults.push(`it was applied at ${at}, and had to be by ${applyBy}`)
+    if (at < approved.notBefore)
+      faults.push(`it was applied at ${at}, before its cooling-off ended at ${approved.notBefore}`)
+    if (approved.at > expiresAt) faults.push(`it was approved at ${approved.at}, after it expired at ${expiresAt}`)
+    if (emergency) return faults
+    const also = this.kinds.find(kind).alsoPolicies?.(payload, governance) ?? []
+    const policies = [policy, policyOf(governance, kind), ...also]
+    const ground = { access: governance.access, policies, credentials: this.credentials, tenant: this.tenant }
+    const standing = standingOf(change, ground)
+    if (standing.rejected) faults.push('it was applied although it was rejected')
+    if (!standing.met) {
+      const groups = standing.groups.map(({ name, have, count }) => `${name} ${have} of ${count}`).join(', ')
+      const discounted = standing.discounted.map(({ vote, code }) => `${vote.voter} (${code})`).join(', ')
+      faults.push(`it lacked approvals: ${groups}${discounted === '' ? '' : `; not counted: ${discounted}`}`)
+    }
+    const longest = Math.max(...policies.map(({ coolingOffMs }) => coolingOffMs))
+    if (Date.parse(at) < Date.parse(approved.at) + longest) faults.push('it was applied before its cooling-off ended')
+    return faults
+  }
+
+  /** Whether what a change brought about is what was asked for. */
+  private effectFaults(change: ChangeState, entry: StreamEntry): string[] {
+    const { id, kind, payload, approved, base } = change
+    const { governance, entries } = this.underway.get(id) ?? { governance: this.governance, entries: [] }
+    const found = this.kinds.find(kind)
+    if (!found.effects) return []
+    const moved = canonicalize(found.base(payload, governance)) !== canonicalize(base)
+    const expected = found
+      .effects(payload, {
+        governance,
+        authority: { change: id },
+        ...(approved && { cause: approved.seq }),
+        by: service(this.tenant),
+        nowMs: Date.parse(entry.at),
+      })
+      .flatMap(({ stream, events }) => events.map((event) => canonicalize({ stream, event })))
+    const actual = entries.map(({ stream, event }) => canonicalize({ stream, event }))
+    return [
+      ...(moved ? ['it was applied although what it rested on had moved'] : []),
+      ...(expected.join('\n') === actual.join('\n') ? [] : ['what took effect is not what was approved']),
+    ]
+  }
+
+  private isProtected(area: string, { event, by, stream }: StreamEntry): boolean {
+    if (this.governance.enforcedSeq === undefined || UNPROTECTED.has(event.type)) return false
+    if (area !== 'token') return true
+    const { permissions = [], principal = '' } = (event.data ?? {}) as { permissions?: string[]; principal?: string }
+    return stream !== '' && (isSensitive(permissions) || (event.data?.['authority'] !== undefined && by !== principal))
+  }
+
+  /** What a protected entry rests on has to be there. */
+  private authorise(entry: StreamEntry): AuditFinding[] {
+    const { change: id, override } = (entry.event.data?.['authority'] ?? {}) as { change?: string; override?: boolean }
+    const refuse = (message: string): AuditFinding[] => [
+      {
+        seq: entry.seq,
+        code: 'PROTECTED_WITHOUT_CHANGE',
+        message: `${entry.event.type} on ${entry.stream}: ${message}`,
+      },
+    ]
+    if (override === true) {
+      return entry.by === HOST && entry.via === 'host' ? [] : refuse('only the host overrides')
+    }
+    if (id === undefined) return refuse('approvals were enforced, and it names no change')
+    const change = this.changes.get(id)
+    if (change?.approved === undefined) return refuse(`change ${id} was not approved`)
+    if (entry.event.type === 'token.created' && !isClaimed(change, entry)) {
+      return refuse(`change ${id} was not about this token`)
+    }
+    const under = this.underway.get(id) ?? { governance: this.governance, entries: [] }
+    under.entries.push(entry)
+    this.underway.set(id, under)
+    return []
+  }
+
+  private seeToken({ stream, event, by, via }: StreamEntry): void {
+    const name = `token:${stream.slice('token/'.length)}`
+    if (event.type === 'token.revoked') {
+      const known = this.credentials.get(name)
+      if (known) this.credentials.set(name, { ...known, revoked: true })
+      return
+    }
+    if (event.type !== 'token.created') return
+    const { principal, permissions } = event.data as { principal: string; permissions: string[] }
+    const minters = new Set([by, ...(this.credentials.get(via)?.minters ?? [])])
+    this.credentials.set(name, { via: name, principal, permissions, revoked: false, minters })
+  }
+}
+
+/** Whether a token is the one that a change was about. */
+function isClaimed({ kind, payload }: ChangeState, { event }: StreamEntry): boolean {
+  const asked = payload as { principal?: string; permissions?: string[] }
+  const made = event.data as typeof asked
+  const permissions = (list: typeof asked) => canonicalize([...(list.permissions ?? [])].sort())
+  return kind === 'token.create' && asked.principal === made.principal && permissions(asked) === permissions(made)
+}
+
+/** Whether a list of kinds holds one, by name or as `external.*`. */
+export function covers(kinds: readonly string[], kind: string): boolean {
+  return kinds.includes(kind) || kinds.includes(kind.replace(/\.[^.]+$/, '.*'))
+}

@@ -1,0 +1,153 @@
+import { NativeConnection, Runtime, Worker, type LogLevel, type WorkerOptions } from '@temporalio/worker'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Log } from '../log.js'
+import { namespaceOf, type Temporal } from './connection.js'
+import { dataConverter } from './data-converter.js'
+import { ensureNamespace } from './namespace.js'
+
+/** Whether workflows move: `waiting` until a worker is connected, and again whenever Temporal does not answer. */
+export type WorkflowsState = 'waiting' | 'ready'
+
+export interface KeepWorkerOptions {
+  readonly temporal: Temporal
+  readonly taskQueue: string
+  /** The workflows as `npm run build` bundled them: a path. */
+  readonly bundle: string
+  readonly activities: object
+  readonly interceptors?: WorkerOptions['interceptors']
+  /** Milliseconds that activities get to end by themselves once `close` is called. */
+  readonly drainMs: number
+  readonly log: Log
+}
+
+export interface KeptWorker {
+  readonly state: WorkflowsState
+  /** Takes no more tasks, lets activities end, and returns when all have. */
+  close(): Promise<void>
+}
+
+/** Between two tries to reach Temporal, doubled with each. */
+const FIRST_PAUSE_MS = 250
+const MOST_PAUSE_MS = 5_000
+/** How often Temporal is asked whether it is still there; the SDK's own polling survives an outage without a word. */
+const HEALTH_EVERY_MS = 2_000
+
+/**
+ * Runs a worker for as long as it is not told to end: a connection that fails at once, as the SDK's does where nobody
+ * listens, is tried again, and so is a worker that fails.
+ */
+export function keepWorker(options: KeepWorkerOptions): KeptWorker {
+  const { temporal, log } = options
+  const end = new AbortController()
+  let state: WorkflowsState = 'waiting'
+  let working: Worker | undefined
+  installRuntime(log)
+
+  const become = (next: WorkflowsState, why?: unknown) => {
+    if (state === next || (end.signal.aborted && next === 'ready')) return
+    state = next
+    if (next === 'ready') log.info({ address: temporal.target.address }, 'workflows run')
+    else if (!end.signal.aborted) log.warn({ err: why }, 'workflows wait: Temporal does not answer')
+  }
+
+  async function work(): Promise<void> {
+    const { address, namespace, access } = temporal.target
+    await ensureNamespace(temporal)
+    const connection = await NativeConnection.connect({ address, ...access })
+    try {
+      const worker = await Worker.create({
+        connection,
+        namespace,
+        taskQueue: options.taskQueue,
+        workflowBundle: { codePath: options.bundle },
+        activities: options.activities,
+        dataConverter: dataConverter(),
+        ...(options.interceptors !== undefined && { interceptors: options.interceptors }),
+        shutdownGraceTime: options.drainMs,
+      })
+      working = worker
+      const running = worker.run()
+      if (end.signal.aborted) worker.shutdown()
+      become('ready')
+      await running
+    } finally {
+      working = undefined
+      await connection.close()
+    }
+  }
+
+  async function keepWorking(): Promise<void> {
+    let pauseMs = FIRST_PAUSE_MS
+    while (!end.signal.aborted) {
+      try {
+        await work()
+        pauseMs = FIRST_PAUSE_MS
+      } catch (error) {
+        const wasReady = state === 'ready'
+        become('waiting', error)
+        if (wasReady) pauseMs = FIRST_PAUSE_MS
+        else log.debug({ err: error }, 'no worker yet')
+      }
+      await pause(pauseMs, end.signal)
+      pauseMs = Math.min(2 * pauseMs, MOST_PAUSE_MS)
+    }
+  }
+
+  async function watch(): Promise<void> {
+    while (!end.signal.aborted) {
+      await pause(HEALTH_EVERY_MS, end.signal)
+      if (working === undefined || end.signal.aborted) continue
+      try {
+        const found = await namespaceOf(temporal, HEALTH_EVERY_MS)
+        // A database of Temporal's that was made anew lacks it: whoever polls would be refused.
+        if (found === undefined) await ensureNamespace(temporal)
+        if (working !== undefined) become('ready')
+      } catch (error) {
+        become('waiting', error)
+      }
+    }
+  }
+
+  const ended = Promise.all([keepWorking(), watch()])
+  return {
+    get state() {
+      return state
+    },
+    async close() {
+      end.abort()
+      state = 'waiting'
+      if (working?.getState() === 'RUNNING') working.shutdown()
+      await ended
+    },
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => undefined)
+}
+
+/** The SDK has one runtime for a process: its log lines go to whoever started a worker last. */
+let sink: Log | undefined
+let installed = false
+function installRuntime(log: Log): void {
+  sink = log
+  if (installed) return
+  installed = true
+  const to = (level: LogLevel) => (message: string, meta?: object) => {
+    if (level === 'ERROR') sink?.error({ ...meta }, message)
+    else if (level === 'WARN') sink?.warn({ ...meta }, message)
+    else sink?.debug({ ...meta }, message)
+  }
+  Runtime.install({
+    logger: {
+      log: (level, message, meta) => to(level)(message, meta),
+      trace: () => {},
+      debug: () => {},
+      info: to('INFO'),
+      warn: to('WARN'),
+      error: to('ERROR'),
+    },
+    // Signals are ours to handle: the process may have more to end than its worker.
+    shutdownSignals: [],
+  })
+}

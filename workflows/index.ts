@@ -1,0 +1,2 @@
+/** Everything that the worker can run: one file per workflow, each exported here by its name. */
+export type * from './messages.js'
