@@ -268,35 +268,88 @@ const CLOSING_BRACE = 0x7d
 const optionalSections = ['streams', 'sealed', 'keys', 'positions'] as const
 type Section = (typeof optionalSections)[number]
 
-const sectionTypes: Record<Section, readonly string[]> = {
-  streams: ['int4', 'text', 'int8', 'int8'],
-  sealed: ['int4', 'int8', 'text', 'text', 'int4', 'bytea'],
-  keys: ['int4', 'text', 'text', 'bytea', 'int8', 'int4'],
-  positions: ['int4', 'text', 'text', 'int8'],
+/** The columns of a table of parameters, in the order of their arrays: name and type. */
+type Columns = readonly (readonly [name: string, type: string])[]
+
+const headColumns: Columns = [
+  ['tenant', 'text'],
+  ['from_seq', 'int8'],
+  ['from_hash', 'bytea'],
+  ['next_seq', 'int8'],
+  ['at', 'timestamptz'],
+  ['chain_hash', 'bytea'],
+]
+
+const rowColumns: Columns = [
+  ['n', 'int4'],
+  ['seq', 'int8'],
+  ['leaf', 'bytea'],
+  ['chain_hash', 'bytea'],
+]
+
+const sectionColumns: Record<Section, Columns> = {
+  streams: [
+    ['n', 'int4'],
+    ['name', 'text'],
+    ['version', 'int8'],
+    ['seq', 'int8'],
+  ],
+  sealed: [
+    ['n', 'int4'],
+    ['seq', 'int8'],
+    ['group_name', 'text'],
+    ['subject', 'text'],
+    ['generation', 'int4'],
+    ['ciphertext', 'bytea'],
+  ],
+  keys: [
+    ['n', 'int4'],
+    ['principal', 'text'],
+    ['key', 'text'],
+    ['mac', 'bytea'],
+    ['first_seq', 'int8'],
+    ['count', 'int4'],
+  ],
+  positions: [
+    ['n', 'int4'],
+    ['source', 'text'],
+    ['position', 'text'],
+    ['seq', 'int8'],
+  ],
 }
 
-const sectionInserts: Record<Section, (unnest: string) => string> = {
-  streams: (unnest) => `
+/**
+ * Arrays as a select list. Unnested there they come row by row; in `from`, each array would be copied whole first.
+ * @param first the number of the first array's parameter
+ */
+function unnested(columns: Columns, first: number): string {
+  const items = columns.map(([name, type], n) => `unnest($${first + n}::${type}[]) as ${name}`)
+  return items.join(', ')
+}
+
+/** @param rows the section's arrays, unnested */
+const sectionInserts: Record<Section, (rows: string) => string> = {
+  streams: (rows) => `
     insert into streams (tenant, stream, version, seq)
-    select w.tenant, s.name, s.version, s.seq
-    from ${unnest} as s(n, name, version, seq) join moved w using (n)`,
-  sealed: (unnest) => `
+    select m.tenant, s.name, s.version, s.seq
+    from (select ${rows}) s join moved m using (n)`,
+  sealed: (rows) => `
     insert into sealed_groups (tenant, seq, "group", subject, generation, ciphertext)
-    select w.tenant, s.seq, s."group", s.subject, s.generation, s.ciphertext
-    from ${unnest} as s(n, seq, "group", subject, generation, ciphertext) join moved w using (n)`,
+    select m.tenant, s.seq, s.group_name, s.subject, s.generation, s.ciphertext
+    from (select ${rows}) s join moved m using (n)`,
   // The swap proves that nobody remembered the key meanwhile: what conflicts here has expired.
-  keys: (unnest) => `
+  keys: (rows) => `
     insert into idempotency (tenant, principal, key, mac, first_seq, count)
-    select w.tenant, k.principal, k.key, k.mac, k.first_seq, k.count
-    from ${unnest} as k(n, principal, key, mac, first_seq, count) join moved w using (n)
+    select m.tenant, k.principal, k.key, k.mac, k.first_seq, k.count
+    from (select ${rows}) k join moved m using (n)
     on conflict (tenant, principal, key) do update
     set mac = excluded.mac, first_seq = excluded.first_seq, count = excluded.count, created_at = now()`,
   // One source may stand in a batch more than once; its last position is the one that counts.
-  positions: (unnest) => `
+  positions: (rows) => `
     insert into source_positions (tenant, source, position, seq)
-    select distinct on (w.tenant, p.source) w.tenant, p.source, p.position, p.seq
-    from ${unnest} as p(n, source, position, seq) join moved w using (n)
-    order by w.tenant, p.source, p.seq desc
+    select distinct on (m.tenant, p.source) m.tenant, p.source, p.position, p.seq
+    from (select ${rows}) p join moved m using (n)
+    order by m.tenant, p.source, p.seq desc
     on conflict (tenant, source) do update
     set position = excluded.position, seq = excluded.seq, moved_at = now()`,
 }
@@ -315,57 +368,57 @@ const statements = new Map<string, { name: string; text: string }>()
  * Heads whose tenant has a stream in this batch that is not where its first event here expects it. What the batch was
  * chained onto is committed before this statement's snapshot, so what it reads of a stream is as new as the head.
  */
-const conflicting = (unnest: string) => `, conflicting as materialized (
-    select first.n + 1 as nth
-    from (select s.n, s.name, min(s.version) - 1 as expected from ${unnest} as s(n, name, version, seq) group by s.n, s.name) first
-    join wanted w on w.nth = first.n + 1
-    where first.expected <> coalesce((
-      select version from streams t where t.tenant = w.tenant and t.stream = first.name order by version desc limit 1), 0)
-  )`
+const conflicting = (streams: string) => `conflicting as materialized (
+    select f.n
+    from (select n, name, min(version) - 1 as expected from (select ${streams}) s group by n, name) f
+    where f.expected <> coalesce((
+      select version from streams t
+      where t.tenant = ($1::text[])[f.n + 1] and t.stream = f.name order by version desc limit 1), 0)
+  ), `
 
 /**
  * One statement: locks the heads that still are what the batch was chained onto, in tenant order and without waiting;
- * moves them and inserts what belongs to them; says which it moved, by their number in the batch, from 1. Whoever it
- * does not name wrote nothing.
+ * moves them and inserts what belongs to them; says which it moved, by their number in the batch. Whoever it does not
+ * name wrote nothing.
  */
 function appendStatement(sections: readonly Section[], notify: boolean): { name: string; text: string } {
   const name = ['append', ...sections, ...(notify ? ['notify'] : [])].join('_')
   const known = statements.get(name)
   if (known) return known
-  let parameter = 10
-  const unnests = sections.map((section) => {
-    const columns = sectionTypes[section].map((type) => `$${++parameter}::${type}[]`)
-    return { section, unnest: `unnest(${columns.join(', ')})` }
-  })
-  const inserts = unnests.map(
-    ({ section, unnest }) => `, ${section}_kept as (${sectionInserts[section](unnest)}
+  let parameter = 1
+  const rowsOf = (columns: Columns) => {
+    const rows = unnested(columns, parameter)
+    parameter += columns.length
+    return rows
+  }
+  const [heads, entries] = [rowsOf(headColumns), rowsOf(rowColumns)]
+  const kept = sections.map((section) => ({ section, rows: rowsOf(sectionColumns[section]) }))
+  const streams = kept.find(({ section }) => section === 'streams')
+  const inserts = kept.map(
+    ({ section, rows }) => `, ${section}_kept as (${sectionInserts[section](rows)}
   )`,
   )
-  const streams = unnests.find(({ section }) => section === 'streams')
+  // A row that is locked stays where it is: its place finds it again without the index.
   const text = `/* ${name} */
-  with wanted as materialized (
-    select * from unnest($1::text[], $2::int8[], $3::bytea[], $4::int8[], $5::timestamptz[], $6::bytea[])
-      with ordinality as w(tenant, from_seq, from_hash, next_seq, at, chain_hash, nth)
-  )${streams ? conflicting(streams.unnest) : ''}, matching as materialized (
-    select w.nth
-    from wanted w join heads h on h.tenant = w.tenant
-    where h.next_seq = w.from_seq and h.chain_hash = w.from_hash
-      ${streams ? 'and not exists (select from conflicting c where c.nth = w.nth)' : ''}
-    order by h.tenant
-    for update of h skip locked
-  ), moved as (
+  with ${streams ? conflicting(streams.rows) : ''}moved as (
     update heads h
-    set next_seq = w.next_seq, chain_hash = w.chain_hash, recorded_at = w.at
-    from wanted w join matching using (nth)
-    where h.tenant = w.tenant
-      and case when w.at > clock_timestamp() + interval '5 s' and w.at > h.recorded_at + interval '5 s'
-          then ledger_clock_is_ahead(w.tenant, w.at) else true end
-    returning (w.nth - 1)::int4 as n, w.tenant, w.at
+    set next_seq = m.next_seq, chain_hash = m.chain_hash, recorded_at = m.at
+    from (
+      select l.ctid as place, w.*
+      from (select generate_series(0, cardinality($1::text[]) - 1) as n, ${heads}) w
+      join heads l on l.tenant = w.tenant and l.next_seq = w.from_seq and l.chain_hash = w.from_hash
+      ${streams ? 'where not exists (select from conflicting c where c.n = w.n)' : ''}
+      order by l.tenant
+      for update of l skip locked
+    ) m
+    where h.ctid = m.place
+      and case when m.at > clock_timestamp() + interval '5 s' and m.at > h.recorded_at + interval '5 s'
+          then ledger_clock_is_ahead(m.tenant, m.at) else true end
+    returning m.n, h.tenant, m.at
   ), inserted as (
     insert into entries (tenant, seq, recorded_at, leaf, chain_hash)
-    select w.tenant, e.seq, w.at, e.leaf, e.chain_hash
-    from unnest($7::int4[], $8::int8[], $9::bytea[], $10::bytea[]) as e(n, seq, leaf, chain_hash)
-    join moved w using (n)
+    select m.tenant, e.seq, m.at, e.leaf, e.chain_hash
+    from (select ${entries}) e join moved m using (n)
   )${inserts.join('')}
   select array_agg(n) as moved${notify ? NOTIFY : ''}
   from moved having count(*) > 0`
