@@ -46,17 +46,19 @@ AS $function$
     end $function$;
 -- owner countersign_owner
 
+-- Domains
+ledger_count as bigint CHECK ((VALUE >= 0)), owner countersign_owner
+ledger_hash as bytea CHECK ((octet_length(VALUE) = 32)), owner countersign_owner
+ledger_leaf as bytea CHECK (((octet_length(VALUE) >= 2) AND (octet_length(VALUE) <= 65535))), owner countersign_owner
+
 -- Table entries
 partitioned table, owner countersign_owner, row security, forced, HASH (tenant)
   tenant text collate "C" not null
-  seq bigint not null
+  seq ledger_count not null
   recorded_at timestamp with time zone not null
-  leaf bytea not null
-  chain_hash bytea not null
-constraint entries_chain_hash_check CHECK ((octet_length(chain_hash) = 32))
-constraint entries_leaf_check CHECK (((octet_length(leaf) >= 2) AND (octet_length(leaf) <= 65535)))
+  leaf ledger_leaf not null
+  chain_hash ledger_hash not null
 constraint entries_pkey PRIMARY KEY (tenant, seq)
-constraint entries_seq_check CHECK ((seq >= 0))
 policy appender for all to countersign_writer using (true) with check (true)
 policy every_tenant for select to countersign_operator using (true)
 policy one_tenant for all to countersign_command, countersign_keyring, countersign_reader using ((tenant = ( SELECT current_tenant() AS current_tenant))) with check ((tenant = ( SELECT current_tenant() AS current_tenant)))
@@ -72,14 +74,11 @@ grant select to countersign_reader
 -- Table entries_0 to entries_15, 16 alike
 table, owner countersign_owner, row security, forced, FOR VALUES WITH (modulus 16, remainder N)
   tenant text collate "C" not null
-  seq bigint not null
+  seq ledger_count not null
   recorded_at timestamp with time zone not null
-  leaf bytea not null
-  chain_hash bytea not null
+  leaf ledger_leaf not null
+  chain_hash ledger_hash not null
 constraint entries_N_pkey PRIMARY KEY (tenant, seq)
-constraint entries_chain_hash_check CHECK ((octet_length(chain_hash) = 32))
-constraint entries_leaf_check CHECK (((octet_length(leaf) >= 2) AND (octet_length(leaf) <= 65535)))
-constraint entries_seq_check CHECK ((seq >= 0))
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE ON entries_N FOR EACH ROW EXECUTE FUNCTION ledger_is_append_only(), always
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON entries_N FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_append_only(), always
 
@@ -125,13 +124,10 @@ grant select to countersign_reader
 -- Table heads
 table, owner countersign_owner, row security, forced, fillfactor=20
   tenant text collate "C" not null
-  next_seq bigint not null
-  chain_hash bytea not null
+  next_seq ledger_count not null
+  chain_hash ledger_hash not null
   recorded_at timestamp with time zone not null
-  key_epoch bigint not null default 0
-constraint heads_chain_hash_check CHECK ((octet_length(chain_hash) = 32))
-constraint heads_key_epoch_check CHECK ((key_epoch >= 0))
-constraint heads_next_seq_check CHECK ((next_seq >= 0))
+  key_epoch ledger_count not null default 0
 constraint heads_pkey PRIMARY KEY (tenant)
 constraint heads_tenant_fkey FOREIGN KEY (tenant) REFERENCES tenants(id)
 policy appender for all to countersign_writer using (true) with check (true)

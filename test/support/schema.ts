@@ -10,6 +10,7 @@ export async function dumpSchema(client: pg.Client): Promise<string> {
     ['Roles', await lines(client, rolesText)],
     ['Privileges on the schema', (await lines(client, schemaText)).sort()],
     ['Functions', await lines(client, functionsText)],
+    ['Domains', await lines(client, domainsText)],
     ...(await tables(client)),
   ] as const
   return sections.map(([title, body]) => `-- ${title}\n${body.join('\n')}\n`).join('\n')
@@ -43,6 +44,12 @@ const functionsText = `
         case grantee when 0 then 'public' else grantee::regrole::text end), ', ' order by grantee)
       from aclexplode(p.proacl) where grantee <> proowner), '') as line
   from pg_proc p where pronamespace = 'public'::regnamespace order by p.oid::regprocedure::text collate "C"`
+
+const domainsText = `
+  select format('%s as %s %s, owner %s', typname, format_type(typbasetype, typtypmod),
+    (select string_agg(pg_get_constraintdef(oid), ' ' order by conname collate "C") from pg_constraint where contypid = t.oid and contype <> 'n'),
+    typowner::regrole) as line
+  from pg_type t where typtype = 'd' and typnamespace = 'public'::regnamespace order by typname collate "C"`
 
 async function tables(client: pg.Client): Promise<[string, string[]][]> {
   const { rows } = await client.query<{ oid: number; name: string; parent: string | null }>(
