@@ -66,7 +66,13 @@ export interface ChangeState extends ChangeRequest {
   /** The approval in force. */
   readonly approved?: Approval | undefined
   /** A use of break-glass, and whether somebody has looked at it since. */
-  readonly emergency?: { readonly by: string; readonly at: string; readonly seq: number; readonly reviewed: boolean }
+  readonly emergency?: {
+    readonly by: string
+    readonly via: string
+    readonly at: string
+    readonly seq: number
+    readonly reviewed: boolean
+  }
   readonly closedAt?: string
   readonly closedSeq?: number
   /** Of a change that failed. */
@@ -174,7 +180,7 @@ function whatFollows(
     case 'change.emergency-used':
       return {
         recorded: 'approved',
-        emergency: { by, at, seq, reviewed: false },
+        emergency: { by, via, at, seq, reviewed: false },
         approved: { at, seq, notBefore: at, votes: [] },
       }
     case 'change.reviewed':

@@ -156,6 +156,6 @@ async function record(deps: IngestDeps, by: Principal, { event, subject, groups 
 }
 
 /** A principal as the actor of what it did. */
-export function actorOf(by: Principal): Party {
+export function actorOf(by: Pick<Principal, 'id'>): Party {
   return { id: by.id, type: by.id.startsWith('person:') ? 'user' : 'service' }
 }

@@ -17,6 +17,13 @@ export async function readStream(tx: Tx, tenant: string, stream: string): Promis
   return rows.map(({ leaf }) => streamEntry(leaf))
 }
 
+/** All entries of the streams of these names, in the order of the log. */
+export async function readNamedStreams(tx: Tx, tenant: string, streams: readonly string[]): Promise<StreamEntry[]> {
+  if (streams.length === 0) return []
+  const rows = await streamRows(tx, tenant).where('stream', 'in', streams).orderBy('streams.seq').execute()
+  return rows.map(({ leaf }) => streamEntry(leaf))
+}
+
 /**
  * The entries of all streams whose names begin with one of `prefixes` (`role/`), in the order of the log.
  * @param afterSeq only those behind it; all by default
