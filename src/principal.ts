@@ -24,8 +24,3 @@ export const SERVICE = 'service:countersign'
 
 /** The tenant that holds the operator's own log. */
 export const SYSTEM_TENANT = 'system'
-
-/** The service itself, where it acts on what others decided: it applies approved changes and keeps their times. */
-export function service(tenant: string): Principal {
-  return { tenant, id: 'service:countersign', via: 'host', permissions: [] }
-}

@@ -5,8 +5,15 @@ import { HOST, service } from '../principal.js'
 import { changeOf, evolveChange, isClosed, type ChangeState } from './change.js'
 import { standingOf } from './decision.js'
 import type { Credential } from './eligibility.js'
-import { evolveGovernance, GOVERNANCE_PREFIXES, NO_GOVERNANCE, policyOf, type Governance } from './governance.js'
-import type { Kinds } from './kind.js'
+import {
+  covers,
+  evolveGovernance,
+  GOVERNANCE_PREFIXES,
+  NO_GOVERNANCE,
+  policyOf,
+  type Governance,
+} from './governance.js'
+import { effectsOf, type Kinds } from './kind.js'
 import { payloadHash } from './payload.js'
 import { policyHash } from './policy.js'
 
@@ -23,8 +30,15 @@ export interface AuditFinding {
 /** The streams that an audit reads: what decisions rest on, credentials, and the changes themselves. */
 export const AUDIT_PREFIXES = [...GOVERNANCE_PREFIXES, 'change/', 'token/'] as const
 
-/** Entries that take rights away, or open approvals: nobody has to agree to them. */
-const UNPROTECTED = new Set(['approvals.enforced', 'principal.disabled', 'role.revoked', 'token.revoked'])
+/** Entries that take rights away, open approvals, or list what changes record themselves: nobody has to agree to them. */
+const UNPROTECTED = new Set([
+  'approvals.enforced',
+  'emergency.reviewed',
+  'emergency.used',
+  'principal.disabled',
+  'role.revoked',
+  'token.revoked',
+])
 
 /** What a change has brought about so far, and what it rested on. */
 interface Under {
@@ -159,15 +173,13 @@ export class ChangeAudit {
     const found = this.kinds.find(kind)
     if (!found.effects) return []
     const moved = canonicalize(found.base(payload, governance)) !== canonicalize(base)
-    const expected = found
-      .effects(payload, {
-        governance,
-        authority: { change: id },
-        ...(approved && { cause: approved.seq }),
-        by: service(this.tenant),
-        nowMs: Date.parse(entry.at),
-      })
-      .flatMap(({ stream, events }) => events.map((event) => canonicalize({ stream, event })))
+    const expected = effectsOf(found, payload, {
+      governance,
+      authority: { change: id },
+      ...(approved && { cause: approved.seq }),
+      by: service(this.tenant),
+      nowMs: Date.parse(entry.at),
+    }).flatMap(({ stream, events }) => events.map((event) => canonicalize({ stream, event })))
     const actual = entries.map(({ stream, event }) => canonicalize({ stream, event }))
     return [
       ...(moved ? ['it was applied although what it rested on had moved'] : []),
@@ -227,9 +239,4 @@ function isClaimed({ kind, payload }: ChangeState, { event }: StreamEntry): bool
   const made = event.data as typeof asked
   const permissions = (list: typeof asked) => canonicalize([...(list.permissions ?? [])].sort())
   return kind === 'token.create' && asked.principal === made.principal && permissions(asked) === permissions(made)
-}
-
-/** Whether a list of kinds holds one, by name or as `external.*`. */
-export function covers(kinds: readonly string[], kind: string): boolean {
-  return kinds.includes(kind) || kinds.includes(kind.replace(/\.[^.]+$/, '.*'))
 }

@@ -99,3 +99,8 @@ export function policyVersion(governance: Governance, kind: string): number {
 function having<V>(map: ReadonlyMap<string, V>, name: string, value: V): ReadonlyMap<string, V> {
   return new Map(map).set(name, value)
 }
+
+/** Whether a list of kinds holds one, by name or as `external.*`. */
+export function covers(kinds: readonly string[], kind: string): boolean {
+  return kinds.includes(kind) || kinds.includes(kind.replace(/\.[^.]+$/, '.*'))
+}

@@ -70,6 +70,22 @@ export interface ChangeKind {
   readonly neverInEmergency?: true
 }
 
+/**
+ * What a kind does, as entries that say what they rest on: set here, so that no kind can forget it.
+ * @throws DomainError where it cannot be done (any more)
+ */
+export function effectsOf(kind: ChangeKind, payload: Json, context: EffectContext): Effect[] {
+  const { authority, cause } = context
+  return (kind.effects?.(payload, context) ?? []).map(({ stream, events }) => ({
+    stream,
+    events: events.map((event) => ({
+      ...event,
+      ...(cause !== undefined && { cause }),
+      data: { ...event.data, authority: { ...authority } },
+    })),
+  }))
+}
+
 /** `role.define`, `external.billing`: at least two segments of lower case. */
 export const CHANGE_KIND = /^[a-z][a-z0-9-]{0,31}(?:\.[a-z][a-z0-9-]{0,31})+$/
 

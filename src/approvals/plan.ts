@@ -2,7 +2,7 @@ import { DomainError } from '../errors.js'
 import type { Json } from '../ledger/event.js'
 import { instantMs, timeFault } from '../ledger/rfc3339.js'
 import { policyOf, type Governance } from './governance.js'
-import type { Authority, ChangeKind, EffectContext } from './kind.js'
+import { effectsOf, type Authority, type ChangeKind, type Effect, type EffectContext } from './kind.js'
 import { DAY_MS, HOUR_MS, MAX_TTL_MS, type Policy } from './policy.js'
 import { service } from '../principal.js'
 
@@ -29,6 +29,8 @@ export interface ChangePlan {
   readonly base: Readonly<Record<string, number>>
   readonly beneficiaries: readonly string[]
   readonly diff: { readonly before: Json; readonly after: Json }
+  /** What would take effect now. */
+  readonly effects: readonly Effect[]
 }
 
 /** An approved change may be applied this long after the last moment at which it can be approved, unless said otherwise. */
@@ -71,11 +73,12 @@ function ofKind(
   kind: ChangeKind,
   { payload, beneficiaries = [] }: ChangeDemand,
   { tenant, governance, nowMs }: { tenant: string; governance: Governance; nowMs: number },
-): Pick<ChangePlan, 'base' | 'beneficiaries' | 'diff'> {
+): Pick<ChangePlan, 'base' | 'beneficiaries' | 'diff' | 'effects'> {
   const diff = inPayload(() => kind.diff(payload, governance))
   // A dry run: what cannot take effect now need not be voted on.
-  inPayload(() => kind.effects?.(payload, dryRun(tenant, governance, nowMs)))
+  const effects = inPayload(() => effectsOf(kind, payload, dryRun(tenant, governance, nowMs)))
   return {
+    effects,
     diff,
     base: kind.base(payload, governance),
     beneficiaries: [...new Set([...kind.beneficiaries(payload, governance), ...beneficiaries])].sort(),

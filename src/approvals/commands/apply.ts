@@ -7,11 +7,12 @@ import { changeStream, statusAt, type ChangeState } from '../change.js'
 import { standingOf } from '../decision.js'
 import { governed, type ApprovalDeps, type Governed } from '../governed.js'
 import { evolveGovernance } from '../governance.js'
-import type { Authority, ChangeKind, EffectContext } from '../kind.js'
+import { effectsOf, type Authority, type ChangeKind, type EffectContext } from '../kind.js'
 import { payloadHash } from '../payload.js'
 import { groundOf, loadChange } from '../queries/load.js'
 import { expectSatisfiable } from '../queries/satisfied.js'
 import { isEmergency, mayStillUse } from './emergency-rules.js'
+import { approval, longestRest } from './vote.js'
 import { asEntries, numbered, write, type Writing } from './writing.js'
 
 /** What became of an attempt to apply. */
@@ -82,8 +83,8 @@ async function apply(tx: Tx, { deps, by, id, now }: Applying): Promise<Applied> 
   if (!approved || now.nowMs < Date.parse(approved.notBefore)) return 'not-due'
   const hindrance = await hindranceOf(tx, deps, change, now)
   if (hindrance !== undefined) {
-    await write(tx, now, [hindranceWriting(by, change, hindrance)])
-    return hindrance.what
+    await write(tx, now, [hindranceWriting(by, change, hindrance, now.nowMs)])
+    return hindrance.what === 'approved' ? 'not-due' : hindrance.what
   }
   const kind = deps.kinds.find(change.kind)
   const outside = kind.outside?.(change.payload)
@@ -98,7 +99,10 @@ async function apply(tx: Tx, { deps, by, id, now }: Applying): Promise<Applied> 
 
 /** What keeps an approved change from being applied now. */
 export type Hindrance =
-  { readonly what: 'failed'; readonly code: string } | { readonly what: 'reopened'; readonly votes: readonly number[] }
+  | { readonly what: 'failed'; readonly code: string }
+  | { readonly what: 'reopened'; readonly votes: readonly number[] }
+  /** A policy has come to ask for a longer rest: it is approved anew, and rests from then on. */
+  | { readonly what: 'approved'; readonly votes: readonly number[]; readonly restMs: number }
 
 /**
  * Looks at an approved change again, as if it were decided now. Whoever lets something happen outside the database on the
@@ -122,16 +126,21 @@ export async function hindranceOf(
     }
   }
   if (isEmergency(change)) return mayStillUse(change, now) ? undefined : { what: 'reopened', votes: [] }
-  const standing = standingOf(change, await groundOf(tx, tenant, deps.kinds, change, now))
-  if (standing.met && !standing.rejected) return undefined
-  return { what: 'reopened', votes: standing.approvals.map(({ seq }) => seq) }
+  const ground = await groundOf(tx, tenant, deps.kinds, change, now)
+  const standing = standingOf(change, ground)
+  const votes = standing.approvals.map(({ seq }) => seq)
+  if (!standing.met || standing.rejected) return { what: 'reopened', votes }
+  const restedUntilMs = Date.parse(change.approved?.at ?? change.requestedAt) + longestRest(ground.policies)
+  // A policy that asks for a longer rest than when it was approved: it rests from now on.
+  return now.nowMs < restedUntilMs ? { what: 'approved', votes, restMs: longestRest(ground.policies) } : undefined
 }
 
 /** A hindrance as the entry that records it. */
-export function hindranceWriting(by: Principal, change: ChangeState, hindrance: Hindrance): Writing {
-  return hindrance.what === 'failed'
-    ? failed(by, change, hindrance.code)
-    : next(by, change, 'change.reopened', { votes: [...hindrance.votes] })
+export function hindranceWriting(by: Principal, change: ChangeState, hindrance: Hindrance, nowMs: number): Writing {
+  if (hindrance.what === 'failed') return failed(by, change, hindrance.code)
+  const votes = [...hindrance.votes]
+  if (hindrance.what === 'reopened') return next(by, change, 'change.reopened', { votes })
+  return next(by, change, 'change.approved', approval(change, votes, nowMs + hindrance.restMs))
 }
 
 function failed(by: Principal, change: ChangeState, code: string): Writing {
@@ -157,7 +166,7 @@ async function takeEffect(tx: Tx, { deps, by, change, kind, now, cause }: Taking
   const context: EffectContext = { governance: now.governance, authority, cause, by, nowMs: now.nowMs }
   let writings: Writing[]
   try {
-    writings = await effectsOf(tx, { deps, by, kind, payload: change.payload, context, now })
+    writings = await prepareEffects(tx, { deps, by, kind, payload: change.payload, context, now })
   } catch (error) {
     throw error instanceof DomainError ? new EffectRefused(error, cause) : error
   }
@@ -170,7 +179,7 @@ async function takeEffect(tx: Tx, { deps, by, change, kind, now, cause }: Taking
  * What a kind does, as entries that cite their authority, its rows written. The entries are left to the caller to write.
  * @throws DomainError what the kind says, POLICY_UNSATISFIABLE
  */
-export async function effectsOf(
+export async function prepareEffects(
   tx: Tx,
   {
     deps,
@@ -189,17 +198,7 @@ export async function effectsOf(
   },
 ): Promise<Writing[]> {
   const { governance, nowMs } = now
-  const authority = { ...context.authority } as unknown as Json
-  const effects = (kind.effects?.(payload, context) ?? []).map(({ stream, events }) => ({
-    stream,
-    // Set here, so that no kind can forget to say what it rests on.
-    events: events.map((event) => ({
-      ...event,
-      ...(context.cause !== undefined && { cause: context.cause }),
-      data: { ...event.data, authority },
-    })),
-  }))
-  const writings = await numbered(tx, by, effects)
+  const writings = await numbered(tx, by, effectsOf(kind, payload, context))
   const after = asEntries(now, writings).reduce(evolveGovernance, governance)
   await expectSatisfiable(tx, by.tenant, deps.kinds, { before: governance, after, nowMs })
   await kind.write?.(tx, payload, context)

@@ -1,6 +1,6 @@
-import { personOf } from '../../auth/access.js'
 import type { ChangeState } from '../change.js'
 import type { Governed } from '../governed.js'
+import { covers } from '../governance.js'
 import { HOUR_MS } from '../policy.js'
 
 /** What was let through by breaking glass is applied within this time, or needs votes again. */
@@ -14,14 +14,12 @@ export function isEmergency({ approved, emergency }: ChangeState): boolean {
 /** Whether who broke glass still may, and it was a moment ago. */
 export function mayStillUse({ emergency, kind }: ChangeState, { governance, nowMs }: Governed): boolean {
   if (!emergency) return false
-  const { access } = governance
-  const list = governance.emergency
-  const person = personOf(access, emergency.by)
+  const { access, emergency: list } = governance
   return (
     nowMs < Date.parse(emergency.at) + EMERGENCY_TTL_MS &&
     access.principals[emergency.by]?.disabled !== true &&
     list !== undefined &&
-    list.kinds.includes(kind) &&
-    list.people.some((each) => personOf(access, each) === person)
+    list.people.includes(emergency.by) &&
+    covers(list.kinds, kind)
   )
 }

@@ -3,12 +3,13 @@ import type { Tx } from '../../db/database.js'
 import { DomainError } from '../../errors.js'
 import { actorOf } from '../../keyring/reveal.js'
 import { streamVersion } from '../../ledger/append.js'
+import type { LeafEvent } from '../../ledger/event.js'
 import { service, type Principal } from '../../principal.js'
 import { changeStream, statusAt } from '../change.js'
 import { partiesOf } from '../decision.js'
 import { exclusionOf } from '../eligibility.js'
 import { governed, type ApprovalDeps, type Governed } from '../governed.js'
-import type { Governance } from '../governance.js'
+import { covers, type Governance } from '../governance.js'
 import { mayBeEmergency } from '../kinds.js'
 import { isLive } from '../queries/credentials.js'
 import { EMERGENCY_USES_STREAM, openEmergencies } from '../queries/emergencies.js'
@@ -17,7 +18,7 @@ import { couldApprove } from '../queries/waiting.js'
 import { EMERGENCY_TTL_MS } from './emergency-rules.js'
 import { checkReason, withSealed, type SealedParts } from './sealing.js'
 import { changeClosed, expectSeen, refused } from './vote.js'
-import { write } from './writing.js'
+import { write, type Writing } from './writing.js'
 
 export interface EmergencyInput {
   readonly change: string
@@ -90,17 +91,20 @@ async function use(tx: Tx, { deps, by, input, sealed, now }: Using): Promise<voi
     },
     sealed,
   }
-  await write(tx, now, [writing, await inUses(tx, now, 'emergency.used', { change: change.id, user: by.id })])
+  await write(tx, now, [
+    writing,
+    await inUses(tx, now, { type: 'emergency.used', data: { change: change.id, user: by.id } }),
+  ])
 }
 
 /** One entry of the stream that lists uses and reviews: what blocks the next use is read from it. */
-async function inUses(tx: Tx, { head }: Governed, type: string, data: { change: string } & Record<string, string>) {
+async function inUses(tx: Tx, { head }: Governed, event: LeafEvent): Promise<Writing> {
   const { version } = await streamVersion(tx, head.tenant, EMERGENCY_USES_STREAM)
   return {
     by: service(head.tenant),
     stream: EMERGENCY_USES_STREAM,
     version: version + 1,
-    event: { type, cause: head.nextSeq, data },
+    event: { ...event, cause: head.nextSeq },
   }
 }
 
@@ -112,9 +116,8 @@ function kindNever(kind: string): DomainError {
 function expectListed({ access, emergency }: Governance, principal: string, kind: string): void {
   if (!emergency) throw new DomainError('EMERGENCY_OFF', 'nobody has said who may break glass: until then nobody may')
   const registered = access.principals[principal]
-  const person = personOf(access, principal)
-  const listed = emergency.people.some((each) => personOf(access, each) === person)
-  if (registered?.kind === 'person' && !registered.disabled && listed && emergency.kinds.includes(kind)) return
+  const listed = emergency.people.includes(principal)
+  if (registered?.kind === 'person' && !registered.disabled && listed && covers(emergency.kinds, kind)) return
   throw new DomainError(
     'EMERGENCY_NOT_LISTED',
     listed ? `the list does not name the kind ${kind}` : 'you are not on the list of those who may break glass',
@@ -173,6 +176,7 @@ async function review(
     },
     sealed,
   }
-  const listed = await inUses(tx, now, 'emergency.reviewed', { change: change.id, verdict: input.verdict })
+  const data = { change: change.id, verdict: input.verdict }
+  const listed = await inUses(tx, now, { type: 'emergency.reviewed', data })
   await write(tx, now, [writing, listed])
 }

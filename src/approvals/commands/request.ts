@@ -12,7 +12,7 @@ import { governed, readGoverned, type ApprovalDeps, type Governed } from '../gov
 import type { ChangeKind } from '../kind.js'
 import { NONCE_BYTES, payloadHash } from '../payload.js'
 import { checkPayload } from '../payload-shape.js'
-import { inPayload, planChange, type ChangeDemand, type ChangePlan } from '../plan.js'
+import { planChange, type ChangeDemand, type ChangePlan } from '../plan.js'
 import { policyHash } from '../policy.js'
 import { expectSatisfiable } from '../queries/satisfied.js'
 import { evolveGovernance } from '../governance.js'
@@ -69,8 +69,7 @@ async function record(tx: Tx, { deps, by, kind, input, sealed, now }: Recording)
   const { tenant } = by
   const { payload } = input
   const plan = planChange(kind, input, { tenant, governance, nowMs })
-  const effects = inPayload(() => kind.effects?.(payload, { governance, authority: { setup: true }, by, nowMs }) ?? [])
-  const after = asEntries(now, await numbered(tx, by, effects)).reduce(evolveGovernance, governance)
+  const after = asEntries(now, await numbered(tx, by, plan.effects)).reduce(evolveGovernance, governance)
   await expectSatisfiable(tx, tenant, deps.kinds, { before: governance, after, nowMs })
   const id = ulid(nowMs)
   const nonce = randomBytes(NONCE_BYTES).toString('base64')

@@ -2,6 +2,7 @@ import type { Tx } from '../../db/database.js'
 import { DomainError } from '../../errors.js'
 import { actorOf } from '../../keyring/reveal.js'
 import type { CountedRecords } from '../../ledger/counted-records.js'
+import type { Json } from '../../ledger/event.js'
 import { service, type Principal } from '../../principal.js'
 import { changeStream, evolveChange, isClosed, statusAt, type ChangeState } from '../change.js'
 import { standingOf, statementOf, type Discount, type Ground, type Standing } from '../decision.js'
@@ -129,20 +130,24 @@ function consequences(
   const seqs = (votes: Standing['approvals']) => votes.map(({ seq }) => seq)
   if (standing.rejected) return record('change.rejected', { votes: seqs(standing.rejections) })
   if (standing.met && voted.recorded === 'requested') {
-    return record('change.approved', {
-      payloadHash: voted.payloadHash,
-      policyHash: voted.policyHash,
-      votes: seqs(standing.approvals),
-      notBefore: new Date(nowMs + longestRest(policies)).toISOString(),
-    })
+    return record('change.approved', approval(voted, seqs(standing.approvals), nowMs + longestRest(policies)))
   }
   if (!standing.met && voted.recorded === 'approved')
     return record('change.reopened', { votes: seqs(standing.approvals) })
   return []
 }
 
-/** A change rests as long as any of its policies asks. */
-function longestRest(policies: readonly Policy[]): number {
+/** The data of `change.approved`. */
+export function approval(
+  { payloadHash, policyHash }: ChangeState,
+  votes: readonly number[],
+  notBeforeMs: number,
+): Record<string, Json> {
+  return { payloadHash, policyHash, votes: [...votes], notBefore: new Date(notBeforeMs).toISOString() }
+}
+
+/** A change rests as long as any of its policies asks, in ms. */
+export function longestRest(policies: readonly Policy[]): number {
   return Math.max(...policies.map(({ coolingOffMs }) => coolingOffMs))
 }
 

@@ -8,15 +8,22 @@ import type { StreamEntry } from '../../ledger/streams.js'
 import type { Principal } from '../../principal.js'
 import type { Governed } from '../governed.js'
 
-/** One event for one stream. */
-export interface Writing {
+/** One event to append. */
+export interface Recording {
   readonly by: Principal
-  readonly stream: string
+  /** Absent for the service's own records, which are on no stream. */
+  readonly stream?: string
   /** Its number in the stream. */
-  readonly version: number
+  readonly version?: number
   readonly event: LeafEvent
   /** What belongs to the event's commitments, and the key epoch they were made under. */
   readonly sealed?: { readonly groups: readonly SealedGroup[]; readonly epoch: number }
+}
+
+/** One event for one stream. */
+export interface Writing extends Recording {
+  readonly stream: string
+  readonly version: number
 }
 
 /**
@@ -27,7 +34,7 @@ export interface Writing {
 export async function write(
   tx: Tx,
   { head, nowMs }: Pick<Governed, 'head' | 'nowMs'>,
-  writings: readonly Writing[],
+  writings: readonly Recording[],
 ): Promise<readonly Placed[]> {
   for (const { sealed } of writings) {
     if (sealed && sealed.groups.length > 0 && sealed.epoch !== head.keyEpoch) {
@@ -37,8 +44,8 @@ export async function write(
   const additions = writings.map(({ by, stream, version, event, sealed }, n) => ({
     by: by.id,
     via: by.via,
-    events: [prepare(event, { by, stream }, n, sealed?.groups)],
-    stream: { name: stream, version },
+    events: [prepare(event, stream === undefined ? { by } : { by, stream }, n, sealed?.groups)],
+    ...(stream !== undefined && version !== undefined && { stream: { name: stream, version } }),
   }))
   return appendAll(tx, head, additions, nowMs)
 }
