@@ -163,4 +163,4 @@ function checkedList(
   return { people: [...new Set(people)].sort(), kinds: [...new Set(kinds)].sort() }
 }
 
-const asJson = (value: object): Json => ({ ...value }) as unknown as Json
+const asJson = (value: object) => ({ ...value }) as Json
