@@ -8,7 +8,7 @@ export interface LendingSocket extends Socket {
 
 /**
  * A socket that reads into one piece of memory, over and over. Node's usual one takes 64 KiB for every read, most of which
- * it gives back: per row of a large COPY that costs as much as hashing the row's leaf (measured).
+ * it gives back: per row of a large COPY that costs more than hashing a link of the chain (measured).
  */
 export function newLendingSocket(): LendingSocket {
   const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
