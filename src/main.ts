@@ -21,6 +21,7 @@ import { LiveFeed } from './ledger/live.js'
 import { EntriesListener } from './ledger/listen.js'
 import { Follower } from './ledger/subscribe.js'
 import { SYSTEM_TENANT } from './principal.js'
+import type { WorkflowsState } from './temporal/state.js'
 
 export interface ServiceOptions {
   /** Where the database is; only its place is used, not its credentials. */
@@ -28,6 +29,8 @@ export interface ServiceOptions {
   readonly installation: Installation
   /** Where log lines go, one JSON object each; standard error unless said otherwise. */
   readonly logStream?: { write(line: string): void }
+  /** Whether workflows move, as far as this process knows; they wait unless it says otherwise. */
+  readonly workflows?: () => WorkflowsState
   /** Adds routes before the service listens. */
   readonly extend?: (app: App) => Promise<void>
 }
@@ -89,6 +92,7 @@ export async function startService(config: Config, options: ServiceOptions): Pro
       authenticator: new Authenticator(database),
       denials,
       metrics: new Metrics(appender),
+      workflows: () => (config.workflows === 'off' ? 'off' : (options.workflows?.() ?? 'waiting')),
       logStream: options.logStream,
     })
     ;({ app } = server)

@@ -7,7 +7,8 @@ import type { Installation } from './keyring/installation.js'
 import type { Log } from './log.js'
 import { openTemporal } from './temporal/connection.js'
 import type { TemporalTarget } from './temporal/target.js'
-import { keepWorker, type WorkflowsState } from './temporal/worker-connection.js'
+import type { WorkflowsState } from './temporal/state.js'
+import { keepWorker } from './temporal/worker-connection.js'
 
 export interface WorkerDeps {
   readonly database: Database

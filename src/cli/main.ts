@@ -17,6 +17,7 @@ import { tokenCommands } from './token.js'
 import { upCommand } from './up.js'
 import { verifyCommand } from './verify.js'
 import { packageVersion } from './version.js'
+import { workerCommand } from './worker.js'
 
 /** Runs the command line. @returns the exit code, once everything is closed and written */
 export async function main(words: readonly string[]): Promise<ExitCode> {
@@ -79,6 +80,7 @@ function describe(frame: Frame): void {
     .configureHelp({ showGlobalOptions: false })
   upCommand(frame)
   serveCommand(frame)
+  workerCommand(frame)
   migrateCommand(frame)
   doctorCommand(frame)
   tenantCommands(frame)

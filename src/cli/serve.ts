@@ -3,9 +3,13 @@ import { join } from 'node:path'
 import { once } from 'node:events'
 import { readConfig, type Config } from '../config.js'
 import { announceApi, readRunFile, runningApi, withdrawApi, type ProvidedDatabase } from '../embedded/home.js'
+import { runningTemporal } from '../embedded/temporal-home.js'
 import { DomainError } from '../errors.js'
+import type { Log } from '../log.js'
 import { keysNotBackedUp } from '../keyring/backup.js'
 import type { Service } from '../main.js'
+import type { WorkflowsState } from '../temporal/state.js'
+import { TASK_QUEUE } from '../../workflows/messages.js'
 import { leaf, type Cli, type Frame } from './cli.js'
 import { openHost, provide, type Host } from './host.js'
 import { counted, shortPath } from './terminal.js'
@@ -35,6 +39,8 @@ export interface ServiceOptions {
   readonly migrate?: boolean
   /** Log lines go to this file of the home folder instead of standard error. */
   readonly logFile?: string
+  /** Whether workflows move, where this process knows it; else Temporal is asked. */
+  readonly workflows?: () => WorkflowsState
   /** Takes a free port where the usual one is taken and no other was asked for. */
   readonly anyPort?: boolean
 }
@@ -45,6 +51,8 @@ export interface Running {
   readonly port: number
   readonly host: Host
   readonly provided: ProvidedDatabase
+  /** The API's own. */
+  readonly log: Log
 }
 
 /** Runs the API around `work`, on a database that lasts as long; ends in good order however `work` ends. */
@@ -65,7 +73,9 @@ export async function withService(
       await runService(config, host, options, async (service) => {
         if (provided.embedded) refuseSecond(await announceApi(config.home, service.url))
         try {
-          await work({ url: config.publicUrl ?? service.url, port: Number(new URL(service.url).port), host, provided })
+          const { app } = service.server
+          const port = Number(new URL(service.url).port)
+          await work({ url: config.publicUrl ?? service.url, port, host, provided, log: app.log })
         } finally {
           if (provided.embedded) await withdrawApi(config.home, service.url)
         }
@@ -81,17 +91,26 @@ export async function withService(
 async function runService(
   config: Config,
   { provided, installation }: Host,
-  { logFile, anyPort = false }: Pick<ServiceOptions, 'logFile' | 'anyPort'>,
+  { logFile, anyPort = false, workflows }: Omit<ServiceOptions, 'migrate'>,
   work: (service: Service) => Promise<void>,
 ): Promise<void> {
   const log = logFile === undefined ? undefined : openLog(join(config.home, logFile))
+  const watch = workflows === undefined && config.workflows === 'on' ? await watchFor(config) : undefined
   try {
     if (log) await once(log, 'open')
     // Loaded here, because no other command should wait for it.
     const { startService } = await import('../main.js')
     const logStream = log === undefined ? {} : { logStream: log }
     const startOn = (httpPort: number) =>
-      startService({ ...config, httpPort }, { databaseUrl: provided.url, installation, ...logStream })
+      startService(
+        { ...config, httpPort },
+        {
+          databaseUrl: provided.url,
+          installation,
+          workflows: workflows ?? (() => watch?.state ?? 'waiting'),
+          ...logStream,
+        },
+      )
     const service = await startOn(config.httpPort).catch((error: unknown) => {
       if (!isPortTaken(error)) throw error
       if (!anyPort) throw error
@@ -103,8 +122,17 @@ async function runService(
       await service.close()
     }
   } finally {
+    await watch?.close()
     log?.end()
   }
+}
+
+/** Loaded here, because no other command should wait for Temporal's client. */
+async function watchFor(config: Config) {
+  const { configuredTemporal } = await import('../temporal/target.js')
+  const { watchWorkflows } = await import('../temporal/watch.js')
+  const configured = configuredTemporal(config)
+  return watchWorkflows(() => configured ?? runningTemporal(config.home), TASK_QUEUE)
 }
 
 const LOG_LIMIT_BYTES = 10 * 1024 * 1024

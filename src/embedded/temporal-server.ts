@@ -12,6 +12,8 @@ export interface TemporalServerOptions {
   readonly namespace: string
   /** Taken where they are free, else others are. */
   readonly ports?: TemporalPorts | undefined
+  /** Refuses to take others. */
+  readonly fixedPorts?: boolean
   /** Where given, a server that ends by itself is started again on its ports, and this is told of it. */
   readonly onRestart?: ((line: string) => void) | undefined
 }
@@ -40,7 +42,10 @@ const ATTEMPTS = 5
  */
 export async function startTemporalServer(options: TemporalServerOptions): Promise<RunningTemporalServer> {
   for (let attempt = 1; ; attempt += 1) {
-    const ports = await choosePorts(attempt === 1 ? options.ports : undefined)
+    const ports = await choosePorts(attempt === 1 || options.fixedPorts === true ? options.ports : undefined)
+    if (options.fixedPorts === true && ports.port !== options.ports?.port) {
+      throw didNotStart(options, `port ${options.ports?.port ?? 0} is taken`)
+    }
     const server = new TemporalServer(options, ports)
     const problem = await server.ready()
     if (problem === undefined) return running(options, server, ports)

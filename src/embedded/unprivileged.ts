@@ -51,12 +51,18 @@ export function as(user: ServerUser | undefined): { uid?: number; gid?: number; 
 
 /** @returns the words that make a command get a signal when the thread that spawned it ends, where the system has them */
 export function dieWithParent(signal: 'INT' | 'TERM'): string[] {
-  knowsSetpriv ??=
-    process.platform === 'linux' &&
-    spawnSync('setpriv', ['--pdeathsig', 'INT', 'true'], { ...as(undefined), stdio: 'ignore' }).status === 0
-  return knowsSetpriv ? ['setpriv', '--pdeathsig', signal] : []
+  setpriv ??= findSetpriv() ?? ''
+  return setpriv === '' ? [] : [setpriv, '--pdeathsig', signal]
 }
-let knowsSetpriv: boolean | undefined
+/** Its path; empty where there is none. */
+let setpriv: string | undefined
+
+function findSetpriv(): string | undefined {
+  if (process.platform !== 'linux') return undefined
+  return CHILD_ENV.PATH.split(':')
+    .map((folder) => join(folder, 'setpriv'))
+    .find((file) => spawnSync(file, ['--pdeathsig', 'INT', 'true'], { ...as(undefined), stdio: 'ignore' }).status === 0)
+}
 
 function ownerOf(dataDir: string): number | undefined {
   return statSync(join(dataDir, 'PG_VERSION'), { throwIfNoEntry: false }) === undefined

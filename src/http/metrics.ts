@@ -46,6 +46,17 @@ export class Metrics {
     })
   }
 
+  /** @param state as `/readyz` tells it */
+  workflows(state: () => string): void {
+    this.gauge({
+      name: 'countersign_workflows_ready',
+      help: '1 while a worker is connected to Temporal, else 0',
+      collect() {
+        this.set(state() === 'ready' ? 1 : 0)
+      },
+    })
+  }
+
   private gauge(options: Omit<GaugeConfiguration<string>, 'registers'>): void {
     this.registry.registerMetric(new Gauge({ ...options, registers: [] }))
   }

@@ -9,6 +9,7 @@ import type { Database } from '../db/database.js'
 import { DomainError } from '../errors.js'
 import type { IngestDeps } from '../keyring/ingest.js'
 import type { LiveFeed } from '../ledger/live.js'
+import type { WorkflowsState } from '../temporal/state.js'
 import { parseStrict } from '../ledger/gate.js'
 import { storeUnavailable } from '../ledger/errors.js'
 import { guardRoutes, type RouteAccess } from './authorize.js'
@@ -55,6 +56,7 @@ export interface ServerDeps {
   readonly authenticator: Authenticator
   readonly denials: Denials
   readonly metrics: Metrics
+  readonly workflows: () => WorkflowsState | 'off'
   /** Of the service, for its description. */
   readonly version: string
   /** Where log lines go; standard error unless said otherwise. */

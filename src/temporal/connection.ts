@@ -24,6 +24,8 @@ export function openTemporal(target: TemporalTarget): Temporal {
     address,
     ...clientAccess(access),
     connectTimeout: CALL_TIMEOUT_MS,
+    // gRPC's own pause between two tries grows to two minutes: a Temporal that is back would not be noticed.
+    channelArgs: { 'grpc.initial_reconnect_backoff_ms': 200, 'grpc.max_reconnect_backoff_ms': 2_000 },
     interceptors: [makeGrpcRetryInterceptor(defaultGrpcRetryOptions({ maxAttempts: ATTEMPTS }))],
   })
   return {

@@ -4,9 +4,7 @@ import type { Log } from '../log.js'
 import { namespaceOf, type Temporal } from './connection.js'
 import { dataConverter } from './data-converter.js'
 import { ensureNamespace } from './namespace.js'
-
-/** Whether workflows move: `waiting` until a worker is connected, and again whenever Temporal does not answer. */
-export type WorkflowsState = 'waiting' | 'ready'
+import type { WorkflowsState } from './state.js'
 
 export interface KeepWorkerOptions {
   readonly temporal: Temporal

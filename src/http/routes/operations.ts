@@ -15,6 +15,9 @@ const Readiness = Type.Object(
   {
     status: Type.Enum(['ready', 'unavailable']),
     database: Type.Enum(['up', 'down']),
+    workflows: Type.Enum(['ready', 'waiting', 'off'], {
+      description: 'Whether workflows move; while they wait, everything is taken and nothing is lost',
+    }),
     followers: Type.Optional(
       Type.Array(
         Type.Object({
@@ -28,7 +31,8 @@ const Readiness = Type.Object(
 )
 
 /** Health and metrics: public, and without a word about tenants. */
-export async function operationRoutes(app: App, { database, metrics }: ServerDeps): Promise<void> {
+export async function operationRoutes(app: App, { database, metrics, workflows }: ServerDeps): Promise<void> {
+  metrics.workflows(workflows)
   metrics.lag(() => followersOf(database))
   const readiness = remembered(() => followersOf(database), REMEMBERED_MS)
 
@@ -52,19 +56,21 @@ export async function operationRoutes(app: App, { database, metrics }: ServerDep
       config: { public: true, unlimited: true },
       schema: {
         operationId: 'getReadiness',
-        summary: "Readiness: PostgreSQL, and the followers' lag",
-        description: 'A follower that lags makes answers older, not wrong, so that it leaves the service ready.',
+        summary: "Readiness: PostgreSQL, the followers' lag, and whether workflows move",
+        description:
+          'A follower that lags makes answers older, not wrong, and a workflow that waits goes on later: both leave the service ready.',
         tags: ['operations'],
         response: { 200: Readiness, 503: Readiness, ...publicProblems() },
       },
     },
     async (_request, reply) => {
       try {
-        return { status: 'ready' as const, database: 'up' as const, followers: await readiness() }
+        const followers = await readiness()
+        return { status: 'ready' as const, database: 'up' as const, workflows: workflows(), followers }
       } catch (error) {
         app.log.warn({ err: error }, 'not ready')
         void reply.code(503).header('retry-after', 2)
-        return { status: 'unavailable' as const, database: 'down' as const }
+        return { status: 'unavailable' as const, database: 'down' as const, workflows: workflows() }
       }
     },
   )
