@@ -32,7 +32,7 @@ const MAY_IMPORT = {
   followers: ['ledger', 'db'],
   sinks: ['ledger', 'keyring', 'approvals', 'db'],
   workflows: [...DOMAINS.map((domain) => `${domain} (nouns)`), 'activities (types)'],
-  reports: ['ledger', 'keyring', 'db'],
+  reports: ['ledger', 'keyring', 'db', 'approvals (nouns)'],
   temporal: ['ledger', 'keyring', 'db'],
   ...Object.fromEntries(
     DOMAINS.map((domain) => [

@@ -8,16 +8,17 @@ import { canonicalize } from '../src/ledger/jcs.js'
 import { rangeOf, reachOf } from '../src/ledger/page.js'
 import { ENTRY_INDEX } from '../src/ledger/subscriptions.js'
 import type { EntryRow } from '../src/ledger/view.js'
-import type { AuditTrailParameters, AuditTrailRow } from './audit-trail.js'
+import type { AuditTrailRow } from './audit-trail.js'
+import type { ReportParameters } from './parameters.js'
 import { indexBehind } from './recorded.js'
 
 const PAGE_ROWS = 500
 
 /** What a report is about, before its range is fixed. */
-export type AuditTrailScope = Pick<AuditTrailParameters, 'tenant' | 'by' | 'from' | 'to' | 'filter'>
+export type AuditTrailScope = Pick<ReportParameters, 'tenant' | 'by' | 'from' | 'to' | 'filter'>
 
 /** The part of the parameters that the log decides. */
-export type FixedRange = Pick<AuditTrailParameters, 'log' | 'asOf' | 'range' | 'completeTo'>
+export type FixedRange = Pick<ReportParameters, 'log' | 'asOf' | 'range' | 'completeTo'>
 
 /**
  * Fixes the entries that a report looks at: the first `size` of the log, and of a period of recorded time only those recorded in
@@ -58,10 +59,7 @@ export async function fixRange(database: Database, scope: AuditTrailScope, size:
  * of those. Read through one cursor in one snapshot, in which the index is known to be complete for the range.
  * @throws DomainError INDEX_BEHIND when it is not: somebody rebuilds it
  */
-export async function* auditTrailRows(
-  database: Database,
-  parameters: AuditTrailParameters,
-): AsyncGenerator<AuditTrailRow> {
+export async function* auditTrailRows(database: Database, parameters: ReportParameters): AsyncGenerator<AuditTrailRow> {
   const { range, tenant } = parameters
   if (range === null) return
   const client = database.client('reader')
@@ -86,8 +84,8 @@ export async function* auditTrailRows(
 
 function statement(
   database: Database,
-  { tenant, by, from, to, filter }: AuditTrailParameters,
-  { firstSeq, lastSeq }: NonNullable<AuditTrailParameters['range']>,
+  { tenant, by, from, to, filter }: ReportParameters,
+  { firstSeq, lastSeq }: NonNullable<ReportParameters['range']>,
 ): CompiledQuery {
   const { type, actor, target, subject, stream, outcome } = filter
   const occurred = by === 'recorded' ? {} : { ...(from && { occurredFrom: from }), ...(to && { occurredTo: to }) }

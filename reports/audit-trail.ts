@@ -1,4 +1,6 @@
+import type { ReportFilter, ReportParameters } from './parameters.js'
 import { instantMs } from '../src/ledger/rfc3339.js'
+import { count, ranking, startTally, type Ranking, type Tally } from './ranking.js'
 import type { Timeline, TimelineCounts } from './timeline.js'
 import { countTime, startTimeline, timelineOf } from './timeline.js'
 import type { ZoneClock } from './zone.js'
@@ -33,59 +35,6 @@ export interface AuditTrailRow {
   data: string
 }
 
-export type AssuranceLevel = 'chained' | 'sealed' | 'witnessed'
-
-/** What fixes a report: the same parameters and the same log give the same bytes. All of it is recorded with the report. */
-export interface AuditTrailParameters {
-  /** Id of the report. */
-  id: string
-  tenant: string
-  /** Identity of the log, 32 hexadecimal digits. */
-  log: string
-  /** When the range below was fixed: UTC, RFC 3339. Also the creation date inside the PDF. */
-  asOf: string
-  /** Which time the period is one of. */
-  by: 'recorded' | 'occurred'
-  /** First instant of the period, RFC 3339; absent = from the beginning. */
-  from?: string
-  /** First instant after the period, RFC 3339; absent = up to `asOf`. */
-  to?: string
-  /** IANA name of the zone that times are printed and counted in. */
-  timeZone: string
-  filter: AuditTrailFilter
-  /** The entries looked at, both ends included; null when the period holds no entry of the log. */
-  range: { firstSeq: number; lastSeq: number; firstChainHash: string; lastChainHash: string } | null
-  /** The report is complete up to and including this entry; -1 for an empty log. */
-  completeTo: number
-  level: AssuranceLevel
-  rendererVersion: string
-}
-
-/** Absent members do not narrow. */
-export interface AuditTrailFilter {
-  /** An event type, or a prefix that ends in `.*`. */
-  type?: string
-  actor?: string
-  /** Any target of the entry. */
-  target?: string
-  /** Pseudonym of a person with personal data sealed in the entry. */
-  subject?: string
-  stream?: string
-  outcome?: string
-}
-
-/**
- * How many different types, actors, outcomes or sources are counted one by one. A name that first appears after that many
- * others is counted only as one of the rest, so every number shown is exact and memory stays bounded.
- */
-export const DISTINCT_LIMIT = 20_000
-
-interface Tally {
-  counts: Map<string, number>
-  /** Rows whose name came after DISTINCT_LIMIT others. */
-  rest: number
-}
-
 /** Rows counted so far. Changed in place by `countRow`. */
 export interface SummaryCounts {
   rows: number
@@ -95,14 +44,6 @@ export interface SummaryCounts {
   outcomes: Tally
   sources: Tally
   timeline: TimelineCounts
-}
-
-/** The names with the highest counts, highest first; equal counts by code unit order of the name. */
-export interface Ranking {
-  /** `name` is null for the rows that give none. */
-  shown: { name: string | null; rows: number }[]
-  /** What is not shown: so many other names (at least, when `atLeast`) with so many rows together. */
-  more: { names: number; atLeast: boolean; rows: number } | null
 }
 
 export interface AuditTrailSummary {
@@ -116,17 +57,14 @@ export interface AuditTrailSummary {
   timeline: Timeline
 }
 
-// A tally's key for "not given". No type, actor, outcome or source is empty.
-const NOT_GIVEN = ''
-
 export function startSummary(): SummaryCounts {
   return {
     rows: 0,
     reported: 0,
-    types: { counts: new Map(), rest: 0 },
-    actors: { counts: new Map(), rest: 0 },
-    outcomes: { counts: new Map(), rest: 0 },
-    sources: { counts: new Map(), rest: 0 },
+    types: startTally(),
+    actors: startTally(),
+    outcomes: startTally(),
+    sources: startTally(),
     timeline: startTimeline(),
   }
 }
@@ -135,15 +73,15 @@ export function startSummary(): SummaryCounts {
 export function countRow(
   summary: SummaryCounts,
   row: AuditTrailRow,
-  parameters: AuditTrailParameters,
+  parameters: ReportParameters,
   clock: ZoneClock,
 ): void {
   summary.rows += 1
   if (row.source !== undefined) summary.reported += 1
   count(summary.types, row.type)
-  count(summary.actors, row.actor ?? NOT_GIVEN)
-  count(summary.outcomes, row.outcome ?? NOT_GIVEN)
-  count(summary.sources, row.source ?? NOT_GIVEN)
+  count(summary.actors, row.actor)
+  count(summary.outcomes, row.outcome)
+  count(summary.sources, row.source)
   const adverse = row.outcome === 'failure' || row.outcome === 'denied'
   countTime(summary.timeline, clock.localMs(timeOf(row, parameters.by)), adverse)
 }
@@ -151,7 +89,7 @@ export function countRow(
 /** @param limit how many names of each ranking are shown */
 export function summaryOf(
   counts: SummaryCounts,
-  parameters: AuditTrailParameters,
+  parameters: ReportParameters,
   clock: ZoneClock,
   limit = 10,
 ): AuditTrailSummary {
@@ -184,7 +122,7 @@ export function subjectsText(row: AuditTrailRow): string {
 }
 
 /** The filter in words, one condition each; empty when nothing is left out. */
-export function filterText(filter: AuditTrailFilter): string[] {
+export function filterText(filter: ReportFilter): string[] {
   const text: string[] = []
   if (filter.type !== undefined) text.push(`type is ${filter.type}`)
   if (filter.actor !== undefined) text.push(`actor is ${filter.actor}`)
@@ -193,23 +131,4 @@ export function filterText(filter: AuditTrailFilter): string[] {
   if (filter.stream !== undefined) text.push(`stream is ${filter.stream}`)
   if (filter.outcome !== undefined) text.push(`outcome is ${filter.outcome}`)
   return text
-}
-
-function count(tally: Tally, name: string): void {
-  const before = tally.counts.get(name)
-  if (before !== undefined) tally.counts.set(name, before + 1)
-  else if (tally.counts.size < DISTINCT_LIMIT) tally.counts.set(name, 1)
-  else tally.rest += 1
-}
-
-function ranking(tally: Tally, limit: number): Ranking {
-  const sorted = [...tally.counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
-  // Showing a single name takes no more room than saying that there is one more.
-  const shown = sorted.length === limit + 1 && tally.rest === 0 ? sorted : sorted.slice(0, limit)
-  const left = sorted.slice(shown.length)
-  const rows = left.reduce((sum, [, n]) => sum + n, tally.rest)
-  return {
-    shown: shown.map(([name, rows]) => ({ name: name === NOT_GIVEN ? null : name, rows })),
-    more: rows === 0 ? null : { names: left.length + (tally.rest > 0 ? 1 : 0), atLeast: tally.rest > 0, rows },
-  }
 }

@@ -8,10 +8,15 @@ const FONT_SIZE = 6.5
 /** Points between the middles of two labels, at least. */
 const LABEL_EVERY = 62
 
-/** Bars over time as vector drawings, with a legend where something failed or was denied. */
-export function timelineChart(timeline: Timeline, width: number, height: number): Content[] {
+/** Bars over time as vector drawings, with a legend where something went against. */
+export function timelineChart(
+  timeline: Timeline,
+  width: number,
+  height: number,
+  words: { readonly none: string; readonly adverse: string },
+): Content[] {
   const { bars, undated } = timeline
-  if (bars.length === 0) return [{ text: 'No entry has such a time.', font: 'text', fontSize: 7.5, color: MUTED }]
+  if (bars.length === 0) return [{ text: words.none, font: 'text', fontSize: 7.5, color: MUTED }]
   const highest = Math.max(...bars.map(({ rows }) => rows))
   const top = roundUp(highest)
   const plot = { left: SCALE_WIDTH, width: width - SCALE_WIDTH, top: 6, height: height - AXIS_HEIGHT - 6 }
@@ -34,7 +39,7 @@ export function timelineChart(timeline: Timeline, width: number, height: number)
   }
   const notes = []
   if (bars.some(({ adverse }) => adverse > 0))
-    notes.push({ text: '■ ', color: ADVERSE, font: 'text' }, 'failed or denied   ')
+    notes.push({ text: '■ ', color: ADVERSE, font: 'text' }, `${words.adverse}   `)
   if (undated > 0) notes.push(`${thousands(undated)} without such a time are not in the chart`)
   return [
     {

@@ -8,14 +8,17 @@ import { record as recordEntry } from '../src/ledger/record.js'
 import { headOf, waitForIndex } from '../src/ledger/query.js'
 import { ulid } from '../src/ledger/ulid.js'
 import type { Principal } from '../src/principal.js'
-import { auditTrailRows, fixRange } from './audit-trail-query.js'
-import type { AuditTrailParameters } from './audit-trail.js'
+import { auditTrail } from './audit-trail-kind.js'
+import { fixRange } from './audit-trail-query.js'
+import { changeApprovals } from './change-approvals-kind.js'
+import type { ReportParameters } from './parameters.js'
 import { digestFile } from './output.js'
 import type { RecordedFile, RecordedReport, ReportFormat, ReportGenerated } from './recorded.js'
 import { REPORT_GENERATED, findByDigest, findReport } from './recorded.js'
-import type { OnProgress, RenderedAuditTrail } from './render.js'
-import { renderAuditTrail, rendererVersion } from './render.js'
-import type { AuditTrailRequest } from './request.js'
+import type { OnProgress, Rendered, RenderOptions } from './render.js'
+import type { ReportKind, ReportKindName } from './report-kind.js'
+import { renderReport, rendererVersion } from './render.js'
+import type { ReportRequest } from './request.js'
 import { checkRequest } from './request.js'
 import { Turns } from './turns.js'
 
@@ -44,23 +47,24 @@ const MEDIA_TYPES = {
 const turns = new Turns(2, 20)
 
 /**
- * Makes an audit-trail report of the log as it is now, and records it: range, filter, renderer and digests stand in its entry, so
+ * Makes a report of the log as it is now, and records it: range, filter, renderer and digests stand in its entry, so
  * that the same bytes can be made again.
  * @throws DomainError REPORT_PERIOD_INVALID, REPORT_TIME_ZONE_UNKNOWN, REPORT_FILTER_INVALID, REPORT_FONT_UNUSABLE, REPORTS_BUSY,
  * INDEX_BEHIND, TENANT_UNKNOWN, and those of `Appender.submit`
  */
-export async function generateAuditTrail(
+export async function generateReport(
   deps: ReportDeps,
   by: Principal,
-  request: AuditTrailRequest,
+  kind: ReportKindName,
+  request: ReportRequest,
   onProgress?: OnProgress,
 ): Promise<RecordedReport> {
-  const { formats, ...scope } = checkRequest(request)
+  const { formats, ...scope } = checkRequest(kind, request)
   return turns.run(async () => {
     const { tenant } = by
     const { size } = await headOf(deps.database, tenant)
     await waitForIndex(deps.database, tenant, size - 1, { patienceMs: deps.waitMs ?? WAIT_MS })
-    const parameters: AuditTrailParameters = {
+    const parameters: ReportParameters = {
       id: ulid(),
       tenant,
       ...scope,
@@ -70,12 +74,12 @@ export async function generateAuditTrail(
     }
     await deps.files.prepare(tenant)
     const out = pathsOf(deps, parameters, formats)
-    const rendered = await render(deps, parameters, out, onProgress)
+    const rendered = await render(deps, kind, parameters, out, onProgress)
     const data: ReportGenerated = {
       id: parameters.id,
-      kind: 'audit-trail',
+      kind,
       parameters,
-      rows: rendered.summary.rows,
+      rows: rendered.rows,
       files: recordedFiles(rendered),
     }
     try {
@@ -120,7 +124,7 @@ export async function downloadReport(
     report,
     file,
     path,
-    name: `audit-trail-${tenant}-${id}.${EXTENSIONS[format]}`,
+    name: `${report.kind}-${tenant}-${id}.${EXTENSIONS[format]}`,
     mediaType: MEDIA_TYPES[format],
   }
 }
@@ -148,7 +152,7 @@ export async function checkReportFile(
 
 /** Renders a report from what its entry records, and keeps only what has the recorded digests. */
 async function makeAgain(deps: ReportDeps, report: RecordedReport): Promise<void> {
-  const { parameters, files } = report
+  const { kind, parameters, files } = report
   await deps.files.prepare(parameters.tenant)
   const formats = files.map(({ format }) => format).filter((format) => format !== 'manifest')
   const out = pathsOf(deps, parameters, formats)
@@ -157,7 +161,7 @@ async function makeAgain(deps: ReportDeps, report: RecordedReport): Promise<void
   try {
     const beside = (path: string) => join(scratch, path.slice(dirname(out.manifest).length + 1))
     const again = Object.fromEntries(Object.entries(out).map(([format, path]) => [format, beside(path)])) as typeof out
-    const rendered = recordedFiles(await render(deps, parameters, again))
+    const rendered = recordedFiles(await render(deps, kind, parameters, again))
     for (const file of files) {
       const made = rendered.find(({ format }) => format === file.format)
       if (made?.sha256 !== file.sha256) throw notReproducible(deps, report, file.format)
@@ -185,7 +189,7 @@ function notReproducible(deps: ReportDeps, { id, parameters }: RecordedReport, f
 
 type Paths = { csv?: string; pdf?: string; manifest: string }
 
-function pathsOf(deps: ReportDeps, { tenant, id }: AuditTrailParameters, formats: readonly ('csv' | 'pdf')[]): Paths {
+function pathsOf(deps: ReportDeps, { tenant, id }: ReportParameters, formats: readonly ('csv' | 'pdf')[]): Paths {
   const paths: Paths = { manifest: deps.files.path(tenant, id, EXTENSIONS.manifest) }
   for (const format of formats) paths[format] = deps.files.path(tenant, id, EXTENSIONS[format])
   return paths
@@ -193,15 +197,33 @@ function pathsOf(deps: ReportDeps, { tenant, id }: AuditTrailParameters, formats
 
 function render(
   { database, fonts = [] }: ReportDeps,
-  parameters: AuditTrailParameters,
+  kind: ReportKindName,
+  parameters: ReportParameters,
   out: Paths,
   onProgress?: OnProgress,
-): Promise<RenderedAuditTrail> {
+): Promise<Rendered> {
   const options = onProgress ? { fonts, onProgress } : { fonts }
-  return renderAuditTrail(parameters, () => auditTrailRows(database, parameters), out, options)
+  return renderers[kind](database, parameters, out, options)
 }
 
-function recordedFiles({ csv, pdf, manifest }: RenderedAuditTrail): RecordedFile[] {
+type Renderer = (
+  database: Database,
+  parameters: ReportParameters,
+  out: Paths,
+  options: RenderOptions,
+) => Promise<Rendered>
+
+const renderers: Record<ReportKindName, Renderer> = {
+  'audit-trail': rendererOf(auditTrail),
+  'change-approvals': rendererOf(changeApprovals),
+}
+
+function rendererOf<Row, Summary extends { readonly rows: number }>(kind: ReportKind<Row, Summary>): Renderer {
+  return (database, parameters, out, options) =>
+    renderReport(kind, parameters, () => kind.rows(database, parameters), out, options)
+}
+
+function recordedFiles({ csv, pdf, manifest }: Rendered): RecordedFile[] {
   return [
     ...(csv ? [{ format: 'csv' as const, ...csv }] : []),
     ...(pdf ? [{ format: 'pdf' as const, ...pdf }] : []),

@@ -1,6 +1,5 @@
 import { canonicalize } from '../src/ledger/jcs.js'
-import type { AuditTrailParameters, AuditTrailSummary } from './audit-trail.js'
-import { CSV_COLUMNS } from './csv.js'
+import type { ReportParameters } from './parameters.js'
 
 export interface ManifestFile {
   name: string
@@ -17,18 +16,19 @@ export interface ManifestFile {
 
 /** Says what the files beside it are, for people and programs: canonical JSON (RFC 8785) and a line feed. */
 export function manifest(
-  parameters: AuditTrailParameters,
-  summary: AuditTrailSummary,
+  kind: string,
+  parameters: ReportParameters,
+  counts: Readonly<Record<string, number>>,
+  columns: readonly string[],
   files: readonly ManifestFile[],
 ): string {
-  const { undated } = summary.timeline
   return `${canonicalize({
-    kind: 'countersign.audit-trail',
+    kind: `countersign.${kind}`,
     version: 1,
     parameters,
-    counts: { rows: summary.rows, reported: summary.reported, ...(undated > 0 ? { undated } : {}) },
+    counts: { ...counts },
     files,
-    columns: [...CSV_COLUMNS],
+    columns: [...columns],
     notes: notes(files),
     check: [
       'sha256sum FILE: the digest must be the one of the file above',

@@ -1,33 +1,17 @@
 import type { Content, TableCell } from 'pdfmake'
 import type { ContentText } from 'pdfmake/interfaces.js'
-import type { AuditTrailRow } from './audit-trail.js'
-import { timeOf } from './audit-trail.js'
-import {
-  CONTENT_HEIGHT,
-  CONTENT_WIDTH,
-  INK,
-  MUTED,
-  OUTCOME_COLOURS,
-  RULE,
-  STRONG_RULE,
-  heightOf,
-  linesNode,
-  span,
-  thousands,
-} from './pdf-style.js'
-import type { Typefaces } from './typeface.js'
+import { CONTENT_HEIGHT, CONTENT_WIDTH, MUTED, RULE, STRONG_RULE, heightOf, linesNode, span } from './pdf-style.js'
 import type { Line, Span } from './typeset.js'
-import { typeset } from './typeset.js'
-import type { ZoneClock } from './zone.js'
 
-/** Characters of an entry's data that the PDF shows. The CSV has all of it. */
+/** Characters of a row's data that the PDF shows. The CSV has all of it. */
 export const DATA_LIMIT = 4_000
 
 const GAP = 12
 const COLUMN_WIDTHS = [46, 108, 190, 158]
 const LAST_COLUMN = CONTENT_WIDTH - COLUMN_WIDTHS.reduce((sum, width) => sum + width + GAP, 0)
-const WIDTHS = [...COLUMN_WIDTHS, LAST_COLUMN]
-const DETAIL_WIDTH = CONTENT_WIDTH - (COLUMN_WIDTHS[0] ?? 0) - GAP
+/** Of the five cells, and of what stands below them. */
+export const WIDTHS = [...COLUMN_WIDTHS, LAST_COLUMN]
+export const DETAIL_WIDTH = CONTENT_WIDTH - (COLUMN_WIDTHS[0] ?? 0) - GAP
 const HEADER_HEIGHT = 17
 const PADDING = 4
 // Between the cells and what stands below them; with the rule between entries, what an entry adds to its lines.
@@ -46,44 +30,12 @@ export interface SetRow {
   dataLeftOut: number
 }
 
-/** Breaks one entry into lines. */
-export function setRow(
-  row: AuditTrailRow,
-  by: 'recorded' | 'occurred',
-  clock: ZoneClock,
-  typefaces: Typefaces,
-): SetRow {
-  const set = (column: number, paragraphs: Span[][]) =>
-    paragraphs.flatMap((spans) => typeset(spans, WIDTHS[column] ?? 0, typefaces))
-  const data = shorten(row.data, DATA_LIMIT)
-  const detail: Span[][] = []
-  if (data.text !== '') detail.push(dataSpans(data.text))
-  if (data.leftOut > 0) {
-    detail.push([span(`… ${thousands(data.leftOut)} more characters: see seq ${row.seq} in the CSV`, 'bold', 6.5, INK)])
-  }
-  if (row.subjects.length > 0) {
-    const about = row.subjects.map(({ subject, groups }) => `${subject} (${groups.join(', ')})`)
-    detail.push(
-      about.map((text, index) => span(index === 0 ? `sealed about ${text}` : `; ${text}`, 'text', 6.5, MUTED)),
-    )
-  }
-  detail.push([span(`chain ${row.chainHash}`, 'mono', 5.6, MUTED)])
-  return {
-    cells: [
-      set(0, [[span(String(row.seq), 'text', 7.5)]]),
-      set(1, times(row, by, clock)),
-      set(2, event(row)),
-      set(3, who(row)),
-      set(4, targets(row)),
-    ],
-    detail: detail.flatMap((spans) => typeset(spans, DETAIL_WIDTH, typefaces)),
-    continued: set(0, [[span(`… ${row.seq}`, 'text', 7.5, MUTED)]]),
-    dataLeftOut: data.leftOut,
-  }
-}
-
-/** Puts entries on pages: one table each, under the same header row. Entries that fit on a page are not torn. */
-export function rowPages(rows: readonly SetRow[], by: 'recorded' | 'occurred', clock: ZoneClock): Content[] {
+/**
+ * Puts rows on pages: one table each, under the same header row. Rows that fit on a page are not torn.
+ * @param titles of the five columns
+ * @param outline the bookmark that leads here
+ */
+export function rowPages(rows: readonly SetRow[], titles: readonly string[], outline: string): Content[] {
   const room = CONTENT_HEIGHT - HEADER_HEIGHT - SLACK
   const pages: SetRow[][] = []
   let page: SetRow[] = []
@@ -107,59 +59,20 @@ export function rowPages(rows: readonly SetRow[], by: 'recorded' | 'occurred', c
     }
   }
   turn()
-  const header = headerRow(by, clock)
-  return pages.map((part, index) => table(part, header, index === 0))
+  const header = headerRow(titles)
+  return pages.map((part, index) => table(part, header, index === 0 ? outline : undefined))
 }
 
-function times(row: AuditTrailRow, by: 'recorded' | 'occurred', clock: ZoneClock): Span[][] {
-  const other = by === 'recorded' ? row.occurredAt : row.recordedAt
-  const word = by === 'recorded' ? 'occurred' : 'recorded'
-  const paragraphs = [[span(clock.text(timeOf(row, by)), 'text', 7.5)]]
-  if (other !== undefined && other !== row.recordedAt) paragraphs.push([span(`${word} ${other}`, 'text', 6.5, MUTED)])
-  else if (by === 'occurred')
-    paragraphs.push([span(`${word} ${clock.text(timeOf(row, 'recorded'))}`, 'text', 6.5, MUTED)])
-  return paragraphs
-}
-
-function event(row: AuditTrailRow): Span[][] {
-  const paragraphs = [[span(row.type, 'bold', 7.5)]]
-  if (row.outcome !== undefined || row.reason !== undefined) {
-    const outcome = row.outcome ?? 'no outcome'
-    const spans = [span(outcome, 'text', 6.8, OUTCOME_COLOURS[outcome] ?? MUTED)]
-    if (row.reason !== undefined) spans.push(span(`, ${row.reason}`, 'text', 6.8, MUTED))
-    paragraphs.push(spans)
-  }
-  if (row.source !== undefined) paragraphs.push([span(`reported by ${row.source}`, 'text', 6.5, MUTED)])
-  if (row.stream !== undefined) paragraphs.push([span(row.stream, 'text', 6.5, MUTED)])
-  return paragraphs
-}
-
-function who(row: AuditTrailRow): Span[][] {
-  const paragraphs =
-    row.actor === undefined ? [[span('no actor given', 'text', 7.5, MUTED)]] : [party(row.actor, row.actorType)]
-  paragraphs.push([span(`by ${row.by} via ${row.via}`, 'text', 6.5, MUTED)])
-  return paragraphs
-}
-
-function targets(row: AuditTrailRow): Span[][] {
-  return row.targets.length === 0
-    ? [[span('no target given', 'text', 7.5, MUTED)]]
-    : row.targets.map(({ id, type }) => party(id, type))
-}
-
-function party(id: string, type: string | undefined): Span[] {
-  return type === undefined ? [span(id, 'text', 7.5)] : [span(id, 'text', 7.5), span(`  ${type}`, 'text', 6.5, MUTED)]
-}
-
-// String by string, so that right-to-left values of neighbouring members do not change places.
-function dataSpans(data: string): Span[] {
+/** Canonical JSON, string by string, so that right-to-left values of neighbouring members do not change places. */
+export function dataSpans(data: string): Span[] {
   const parts = data.match(/"(?:[^"\\]|\\.)*"?|[^"]+/gs) ?? []
   return parts.length > 1 && /[^\0-\u058F]/.test(data)
     ? parts.map((part) => span(part, 'mono', 6.3))
     : [span(data, 'mono', 6.3)]
 }
 
-function shorten(text: string, limit: number): { text: string; leftOut: number } {
+/** The beginning of a text, and how many characters were left out. */
+export function shorten(text: string, limit: number): { text: string; leftOut: number } {
   if (text.length <= limit) return { text, leftOut: 0 }
   const characters = Array.from(text)
   return { text: characters.slice(0, limit).join(''), leftOut: Math.max(0, characters.length - limit) }
@@ -189,14 +102,7 @@ function cut(lines: Line[], height: number): [Line[], Line[]] {
   return count === -1 ? [lines, []] : [lines.slice(0, count), lines.slice(count)]
 }
 
-function headerRow(by: 'recorded' | 'occurred', clock: ZoneClock): ContentText[] {
-  const titles = [
-    'Seq',
-    `${by === 'recorded' ? 'Recorded' : 'Occurred'}, ${clock.timeZone}`,
-    'Event',
-    'Actor',
-    'Targets',
-  ]
+function headerRow(titles: readonly string[]): ContentText[] {
   return titles.map((text, index) => ({
     text,
     font: 'bold',
@@ -207,9 +113,9 @@ function headerRow(by: 'recorded' | 'occurred', clock: ZoneClock): ContentText[]
   }))
 }
 
-function table(rows: readonly SetRow[], header: readonly ContentText[], first: boolean): Content {
+function table(rows: readonly SetRow[], header: readonly ContentText[], outline: string | undefined): Content {
   // The header repeats; the first one is also where the bookmark leads.
-  const mark = first ? { outline: true, outlineText: 'Entries' } : {}
+  const mark = outline === undefined ? {} : { outline: true, outlineText: outline }
   const body: TableCell[][] = [header.map((cell, column) => ({ ...cell, ...(column === 0 ? mark : {}) }))]
   for (const { cells, detail } of rows) {
     body.push(cells.map((lines, column) => cell(lines, column === 0 ? { alignment: 'right' } : {})))

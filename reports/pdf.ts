@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import { DomainError } from '../src/errors.js'
-import type { AuditTrailParameters, AuditTrailRow, AuditTrailSummary } from './audit-trail.js'
+import type { ReportParameters } from './parameters.js'
+import type { ReportKindName } from './report-kind.js'
 import type { FromPdfWorker, PdfResult, PdfWorkerInput, ToPdfWorker } from './pdf-worker.js'
 
 /** Entries that a PDF lists. A longer report says so on its title page and points to the CSV. */
@@ -24,9 +25,9 @@ const CHUNKS_AHEAD = 4
 /** A PDF under way in a thread of its own. */
 export interface PdfRun {
   /** Hands over one row; those past the limit are dropped. Waits while the worker is behind. */
-  add(row: AuditTrailRow): Promise<void>
+  add(row: unknown): Promise<void>
   /** Lays everything out and writes the file. */
-  finish(summary: AuditTrailSummary, onDrawn?: (share: number) => void): Promise<PdfResult>
+  finish(summary: unknown, onDrawn?: (share: number) => void): Promise<PdfResult>
   /** Stops the thread; safe after `finish`. */
   abort(): Promise<void>
 }
@@ -36,12 +37,13 @@ export interface PdfRun {
  * @param fonts more font files, for characters that the built-in ones lack
  */
 export function startPdf(
-  parameters: AuditTrailParameters,
+  kind: ReportKindName,
+  parameters: ReportParameters,
   path: string,
   fonts: readonly string[],
   limits: PdfLimits = { rows: PDF_ROW_LIMIT, lines: PDF_LINE_LIMIT },
 ): PdfRun {
-  const input: PdfWorkerInput = { parameters, path, fonts, lineLimit: limits.lines }
+  const input: PdfWorkerInput = { kind, parameters, path, fonts, lineLimit: limits.lines }
   const worker = new Worker(new URL('./pdf-worker.js', import.meta.url), {
     workerData: input,
     resourceLimits: { maxOldGenerationSizeMb: 3_072 },
@@ -49,7 +51,7 @@ export function startPdf(
     execArgv: [],
   })
   const state = { added: 0, underway: 0 }
-  let chunk: AuditTrailRow[] = []
+  let chunk: unknown[] = []
   let wake: (() => void) | undefined
   let drawn: ((share: number) => void) | undefined
   const result = new Promise<PdfResult>((resolve, reject) => {

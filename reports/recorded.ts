@@ -5,7 +5,8 @@ import { DomainError } from '../src/errors.js'
 import { readLeaf } from '../src/ledger/entry.js'
 import { headOf } from '../src/ledger/query.js'
 import { REPORTS } from '../src/ledger/subscriptions.js'
-import type { AuditTrailParameters } from './audit-trail.js'
+import type { ReportKindName } from './report-kind.js'
+import type { ReportParameters } from './parameters.js'
 
 export const REPORT_GENERATED = 'report.generated'
 
@@ -26,8 +27,8 @@ export interface RecordedFile {
 /** `data` of a `report.generated` entry. */
 export interface ReportGenerated {
   id: string
-  kind: 'audit-trail'
-  parameters: AuditTrailParameters
+  kind: ReportKindName
+  parameters: ReportParameters
   rows: number
   files: RecordedFile[]
 }

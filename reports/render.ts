@@ -1,8 +1,7 @@
 import { createRequire } from 'node:module'
 import { rm } from 'node:fs/promises'
 import { basename } from 'node:path'
-import type { AuditTrailParameters, AuditTrailRow, AuditTrailSummary } from './audit-trail.js'
-import { countRow, startSummary, summaryOf } from './audit-trail.js'
+import type { ReportParameters } from './parameters.js'
 import type { CsvCounts } from './csv.js'
 import { csv } from './csv.js'
 import type { ManifestFile } from './manifest.js'
@@ -12,6 +11,7 @@ import { writeWhole } from './output.js'
 import type { PdfResult } from './pdf-worker.js'
 import type { PdfLimits } from './pdf.js'
 import { startPdf } from './pdf.js'
+import type { ReportKind } from './report-kind.js'
 import { openTypefaces } from './typeface.js'
 import { zoneClock } from './zone.js'
 
@@ -19,7 +19,7 @@ import { zoneClock } from './zone.js'
 const VERSION = 1
 
 /** Paths of the files to write. Their folder must exist. */
-export interface AuditTrailFiles {
+export interface ReportPaths {
   csv?: string
   pdf?: string
   manifest: string
@@ -36,11 +36,11 @@ export interface RenderOptions {
   onProgress?: OnProgress
 }
 
-export interface RenderedAuditTrail {
+export interface Rendered {
   csv?: WrittenFile & CsvCounts
   pdf?: PdfResult
   manifest: WrittenFile
-  summary: AuditTrailSummary
+  rows: number
 }
 
 /**
@@ -60,38 +60,43 @@ export function rendererVersion(fonts: readonly string[] = []): string {
  * @param rows in the order in which they are to be listed
  * @throws DomainError REPORT_TIME_ZONE_UNKNOWN, REPORT_FONT_UNUSABLE
  */
-export async function renderAuditTrail(
-  parameters: AuditTrailParameters,
-  rows: () => AsyncIterable<AuditTrailRow>,
-  out: AuditTrailFiles,
+export async function renderReport<Row, Summary extends { readonly rows: number }>(
+  kind: ReportKind<Row, Summary>,
+  parameters: ReportParameters,
+  rows: () => AsyncIterable<Row>,
+  out: ReportPaths,
   { fonts = [], limits, onProgress }: RenderOptions = {},
-): Promise<RenderedAuditTrail> {
+): Promise<Rendered> {
   const clock = zoneClock(parameters.timeZone)
-  const counts = startSummary()
+  const counter = kind.counter(parameters, clock)
   const csvCounts: CsvCounts = { rows: 0, neutralised: 0 }
-  const pdf = out.pdf === undefined ? undefined : startPdf(parameters, out.pdf, fonts, limits)
+  const pdf = out.pdf === undefined ? undefined : startPdf(kind.name, parameters, out.pdf, fonts, limits)
+  let read = 0
   try {
     const counted = passing(rows(), async (row) => {
-      countRow(counts, row, parameters, clock)
-      if (counts.rows % 1_000 === 0) onProgress?.({ stage: 'rows', rows: counts.rows })
+      counter.add(row)
+      read += 1
+      if (read % 1_000 === 0) onProgress?.({ stage: 'rows', rows: read })
       await pdf?.add(row)
     })
+    const record = (row: Row) => kind.record(row, parameters, clock)
     let csvFile: WrittenFile | undefined
     if (out.csv === undefined) await drain(counted)
-    else csvFile = await writeWhole(out.csv, csv(counted, parameters.by, clock, csvCounts))
-    if (counts.rows % 1_000 !== 0) onProgress?.({ stage: 'rows', rows: counts.rows })
-    const summary = summaryOf(counts, parameters, clock)
+    else csvFile = await writeWhole(out.csv, csv(counted, kind.columns, record, csvCounts))
+    if (read % 1_000 !== 0) onProgress?.({ stage: 'rows', rows: read })
+    const summary = counter.end()
     const pdfFile = await pdf?.finish(summary, (share) => onProgress?.({ stage: 'pages', share }))
     const files: ManifestFile[] = []
     if (csvFile && out.csv !== undefined) {
       files.push({ name: basename(out.csv), format: 'csv', ...csvFile, ...csvCounts })
     }
     if (pdfFile && out.pdf !== undefined) files.push({ name: basename(out.pdf), format: 'pdf', ...pdfFile })
+    const beside = manifest(kind.name, parameters, kind.counts(summary), kind.columns, files)
     return {
       ...(csvFile ? { csv: { ...csvFile, ...csvCounts } } : {}),
       ...(pdfFile ? { pdf: pdfFile } : {}),
-      manifest: await writeWhole(out.manifest, [Buffer.from(manifest(parameters, summary, files))]),
-      summary,
+      manifest: await writeWhole(out.manifest, [Buffer.from(beside)]),
+      rows: summary.rows,
     }
   } catch (error) {
     await pdf?.abort()

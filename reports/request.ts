@@ -1,12 +1,13 @@
 import { DomainError } from '../src/errors.js'
 import { TYPE } from '../src/ledger/check-event.js'
 import { instantMs, timeFault } from '../src/ledger/rfc3339.js'
-import type { AuditTrailFilter } from './audit-trail.js'
+import type { ReportFilter } from './parameters.js'
+import type { ReportKindName } from './report-kind.js'
 import type { ZoneClock } from './zone.js'
 import { zoneClock } from './zone.js'
 
 /** What a caller asks for. All of it may be left out. */
-export interface AuditTrailRequest {
+export interface ReportRequest {
   by?: 'recorded' | 'occurred'
   /** First instant of the period: RFC 3339, or a day, `2026-11-01`, for its start in the time zone. */
   from?: string
@@ -14,7 +15,7 @@ export interface AuditTrailRequest {
   to?: string
   /** IANA name; UTC unless given. */
   timeZone?: string
-  filter?: AuditTrailFilter
+  filter?: ReportFilter
   formats?: readonly ('csv' | 'pdf')[]
 }
 
@@ -23,7 +24,7 @@ export interface CheckedRequest {
   from?: string
   to?: string
   timeZone: string
-  filter: AuditTrailFilter
+  filter: ReportFilter
   formats: readonly ('csv' | 'pdf')[]
 }
 
@@ -33,8 +34,9 @@ const DAY = /^\d{4}-\d\d-\d\d$/
 const REFERENCE = /^[^\p{Cc}\p{Cs}]{1,255}$/u
 
 /** @throws DomainError REPORT_PERIOD_INVALID, REPORT_TIME_ZONE_UNKNOWN, REPORT_FILTER_INVALID */
-export function checkRequest(request: AuditTrailRequest): CheckedRequest {
+export function checkRequest(kind: ReportKindName, request: ReportRequest): CheckedRequest {
   const { by = 'recorded', timeZone = 'UTC', filter = {}, formats = ['csv', 'pdf'] } = request
+  if (kind !== 'audit-trail') refuseNarrowing(kind, request)
   const clock = zoneClock(timeZone)
   const from = instant(request.from, '/from', clock)
   const to = instant(request.to, '/to', clock)
@@ -54,6 +56,19 @@ export function checkRequest(request: AuditTrailRequest): CheckedRequest {
   }
 }
 
+/** Reports of decisions leave none out, and claimed times decide nothing. */
+function refuseNarrowing(kind: ReportKindName, { by, filter = {} }: ReportRequest): void {
+  if (by === 'occurred') {
+    throw new DomainError('REPORT_PERIOD_INVALID', `the period of ${kind} is one of recorded time`, { pointer: '/by' })
+  }
+  const [name] = Object.keys(filter)
+  if (name !== undefined) {
+    throw new DomainError('REPORT_FILTER_INVALID', `${kind} takes no filter: it leaves no decision out`, {
+      pointer: `/filter/${name}`,
+    })
+  }
+}
+
 function instant(text: string | undefined, pointer: string, clock: ZoneClock): string | undefined {
   if (text === undefined) return undefined
   const time = DAY.test(text) ? `${text}T00:00:00Z` : text
@@ -63,7 +78,7 @@ function instant(text: string | undefined, pointer: string, clock: ZoneClock): s
   return DAY.test(text) ? new Date(clock.instantOf(instantMs(time))).toISOString() : text.toUpperCase()
 }
 
-function checkFilter(filter: AuditTrailFilter): void {
+function checkFilter(filter: ReportFilter): void {
   const refuse = (name: string, what: string) => {
     throw new DomainError('REPORT_FILTER_INVALID', what, { pointer: `/filter/${name}` })
   }

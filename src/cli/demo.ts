@@ -14,7 +14,7 @@ import { ensureTokens, type DemoTokens } from './demo-tokens.js'
 import { following } from './following.js'
 import type { Host } from './host.js'
 import { importOne } from './import.js'
-import { filesOf, makeAuditTrail, reportDeps, type MadeReport } from './report.js'
+import { filesOf, makeReport, reportDeps, type MadeReport } from './report.js'
 import type { Running } from './serve.js'
 import type { Story } from './story.js'
 import { counted, printable, seconds, shortPath, size, thousands } from './terminal.js'
@@ -130,7 +130,7 @@ function tellImport(summary: ImportSummary, unit: string): string[] {
 async function demoReport(cli: Cli, host: Host, isNews: boolean): Promise<MadeReport & { now: boolean }> {
   const last = isNews ? undefined : await lastReport(cli, host)
   if (last !== undefined) return { ...last, elapsedMs: 0, now: false }
-  const made = await makeAuditTrail(cli, host, TENANT, { by: 'occurred' })
+  const made = await makeReport(cli, host, TENANT, 'audit-trail', { by: 'occurred' })
   return { ...made, now: true }
 }
 

@@ -1,11 +1,12 @@
 import { constants, copyFile, mkdir } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
-import { Option } from 'commander'
-import type { AuditTrailFilter } from '../../reports/audit-trail.js'
+import { Option, type Command } from 'commander'
+import type { ReportFilter } from '../../reports/parameters.js'
 import type { CheckedReportFile, ReportDeps } from '../../reports/generate.js'
-import type { AuditTrailRequest } from '../../reports/request.js'
+import type { ReportRequest } from '../../reports/request.js'
 import { listReports, type RecordedReport } from '../../reports/recorded.js'
 import type { OnProgress } from '../../reports/render.js'
+import type { ReportKindName } from '../../reports/report-kind.js'
 import { ReportFiles } from '../blobs/files.js'
 import { DomainError, messageOf, systemCode } from '../errors.js'
 import { listTenants } from '../keyring/tenants.js'
@@ -33,23 +34,26 @@ again has the same bytes; their digests stand in the log. People stay pseudonyms
       'report audit-trail --tenant acme --by occurred --actor email:ada@example.org --out ./for-the-auditor',
     ],
     options: (command) =>
-      command
-        .option(...TENANT)
-        .option('--from <when>', 'first day or instant: 2026-10-01 or 2026-10-01T08:00:00Z')
-        .option('--to <when>', 'first day or instant after the period')
+      periodOptions(command.option(...TENANT))
         .addOption(
           new Option('--by <time>', 'whose period it is').choices(['recorded', 'occurred']).default('recorded'),
         )
-        .option('--zone <name>', 'time zone of days and of printed times', 'UTC')
         .option('--type <type>', 'only this event type, or role.* for all below it')
         .option('--actor <who>', 'only what this service or person did')
         .option('--target <what>', 'only what was done to this')
         .option('--subject <who>', 'only what concerns this person')
         .option('--stream <name>', 'only this stream')
-        .option('--outcome <outcome>', 'only success, failure or denied')
-        .addOption(new Option('--format <format...>', 'csv, pdf or both').choices(FORMATS).default([...FORMATS]))
-        .option('-o, --out <folder>', 'copy the files there too'),
+        .option('--outcome <outcome>', 'only success, failure or denied'),
     run: auditTrail,
+  })
+  leaf(frame, report, {
+    usage: 'change-approvals',
+    what: 'make the report of who decided what in a period as CSV and PDF, and record it',
+    more: `Changes with their votes as they stood at the end of the period, votes that were refused, and what was done without a
+second person: during setup, by the host's override, by breaking glass. Every row names the entries that it rests on.`,
+    examples: ['report change-approvals --tenant acme --from 2026-10-01 --to 2026-11-01 --zone Europe/Berlin'],
+    options: (command) => periodOptions(command.option(...TENANT)),
+    run: changeApprovals,
   })
   leaf(frame, report, {
     usage: 'list',
@@ -68,33 +72,63 @@ again has the same bytes; their digests stand in the log. People stay pseudonyms
   })
 }
 
-interface AuditTrailOptions extends AuditTrailFilter {
+function periodOptions(command: Command): Command {
+  return command
+    .option('--from <when>', 'first day or instant: 2026-10-01 or 2026-10-01T08:00:00Z')
+    .option('--to <when>', 'first day or instant after the period')
+    .option('--zone <name>', 'time zone of days and of printed times', 'UTC')
+    .addOption(new Option('--format <format...>', 'csv, pdf or both').choices(FORMATS).default([...FORMATS]))
+    .option('-o, --out <folder>', 'copy the files there too')
+}
+
+interface PeriodOptions {
   tenant?: string
   from?: string
   to?: string
-  by: 'recorded' | 'occurred'
   zone: string
   format: ('csv' | 'pdf')[]
   out?: string
 }
 
+interface AuditTrailOptions extends PeriodOptions, ReportFilter {
+  by: 'recorded' | 'occurred'
+}
+
 async function auditTrail(cli: Cli, options: AuditTrailOptions): Promise<void> {
-  const { from, to, by, zone, format, out } = options
   await withHost(cli, async (host) => {
     const tenant = await tenantOf(host, options.tenant)
     const filter = await filterOf(host, tenant, options)
-    const request = {
-      by,
-      timeZone: zone,
-      formats: format,
-      filter,
-      ...(from === undefined ? {} : { from }),
-      ...(to === undefined ? {} : { to }),
-    }
-    const made = await makeAuditTrail(cli, host, tenant, request)
-    const copies = out === undefined ? made.files : await copyTo(resolve(out), made.files)
-    cli.result({ ...made.report, paths: copies }, () => describe(cli, made.report, copies, made.elapsedMs))
+    await makeAndTell(cli, host, tenant, 'audit-trail', { ...requestOf(options), by: options.by, filter }, options.out)
   })
+}
+
+async function changeApprovals(cli: Cli, options: PeriodOptions): Promise<void> {
+  await withHost(cli, async (host) => {
+    const tenant = await tenantOf(host, options.tenant)
+    await makeAndTell(cli, host, tenant, 'change-approvals', requestOf(options), options.out)
+  })
+}
+
+function requestOf({ from, to, zone, format }: PeriodOptions): ReportRequest {
+  return {
+    timeZone: zone,
+    formats: format,
+    ...(from === undefined ? {} : { from }),
+    ...(to === undefined ? {} : { to }),
+  }
+}
+
+async function makeAndTell(
+  cli: Cli,
+  host: Host,
+  tenant: string,
+  kind: ReportKindName,
+  request: ReportRequest,
+  out: string | undefined,
+): Promise<void> {
+  const made = await makeReport(cli, host, tenant, kind, request)
+  const copies = out === undefined ? made.files : await copyTo(resolve(out), made.files)
+  cli.result({ ...made.report, paths: copies }, () => describe(cli, made.report, copies, made.elapsedMs))
 }
 
 export interface MadeReport {
@@ -104,16 +138,17 @@ export interface MadeReport {
   elapsedMs: number
 }
 
-/** Makes an audit-trail report, with progress on standard error. */
-export async function makeAuditTrail(
+/** Makes a report, with progress on standard error. */
+export async function makeReport(
   cli: Cli,
   host: Host,
   tenant: string,
-  request: AuditTrailRequest,
+  kind: ReportKindName,
+  request: ReportRequest,
 ): Promise<MadeReport> {
   const began = performance.now()
   const deps = reportDeps(host)
-  const { generateAuditTrail } = await renderer()
+  const { generateReport } = await renderer()
   const quiet = cli.json
   const rows = showProgress({ label: 'Writing the report', output: cli.err, quiet, unit: 'rows' })
   const pages = showProgress({ label: 'Laying out its pages', output: cli.err, quiet, unit: 'rows' })
@@ -129,7 +164,7 @@ export async function makeAuditTrail(
   }
   try {
     const by = hostPrincipal(tenant)
-    const report = await following(cli, host, tenant, () => generateAuditTrail(deps, by, request, onProgress))
+    const report = await following(cli, host, tenant, () => generateReport(deps, by, kind, request, onProgress))
     return { report, files: filesOf(deps, report), elapsedMs: performance.now() - began }
   } finally {
     rows.end()
@@ -157,9 +192,9 @@ export function reportDeps({ config, database, deps }: Host): ReportDeps {
   }
 }
 
-async function filterOf(host: Host, tenant: string, options: AuditTrailFilter): Promise<AuditTrailFilter> {
+async function filterOf(host: Host, tenant: string, options: ReportFilter): Promise<ReportFilter> {
   const { type, stream, outcome } = options
-  const filter: AuditTrailFilter = {}
+  const filter: ReportFilter = {}
   if (type !== undefined) filter.type = type
   if (stream !== undefined) filter.stream = stream
   if (outcome !== undefined) filter.outcome = outcome
@@ -187,14 +222,14 @@ async function copyTo(folder: string, files: Record<string, string>): Promise<Re
 }
 
 function describe(cli: Cli, report: RecordedReport, paths: Record<string, string>, elapsedMs: number): string {
-  const { rows, seq, parameters, files } = report
+  const { kind, rows, seq, parameters, files } = report
   const range =
     parameters.range === null ? 'no entries' : `entries ${parameters.range.firstSeq} to ${parameters.range.lastSeq}`
   const lines = files.map(({ format, bytes, pages }): [string, string] => [
     format,
     `${paths[format] ?? ''}  ${size(bytes)}${pages === undefined ? '' : `, ${counted(pages, 'page')}`}`,
   ])
-  return `audit trail of ${parameters.tenant}: ${counted(rows, 'row')} of ${range}, in ${seconds(elapsedMs)}\n${fields(
+  return `${kind} of ${parameters.tenant}: ${counted(rows, 'row')} of ${range}, in ${seconds(elapsedMs)}\n${fields(
     [...lines, ['complete to', `entry ${parameters.completeTo}`], ['recorded', `entry ${seq}`]],
     cli.paint.out,
     '  ',
@@ -215,14 +250,16 @@ async function list(cli: Cli, options: { tenant?: string; limit: number }): Prom
         : table(
             [
               { head: 'id' },
+              { head: 'kind' },
               { head: 'made' },
               { head: 'entry', align: 'right' },
               { head: 'rows', align: 'right' },
               { head: 'formats' },
               { head: 'period' },
             ],
-            reports.map(({ id, generatedAt, seq, rows, files, parameters: { from, to, by, timeZone } }) => [
+            reports.map(({ id, kind, generatedAt, seq, rows, files, parameters: { from, to, by, timeZone } }) => [
               id,
+              kind,
               generatedAt,
               String(seq),
               thousands(rows),

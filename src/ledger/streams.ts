@@ -54,8 +54,8 @@ export async function streamSeqs(tx: Tx, tenant: string, prefixes: readonly stri
   return rows.map(({ seq }) => seq)
 }
 
-/** Ranges, because row security lets only leakproof operators use the key. */
-function beginningWith(where: ExpressionBuilder<Tables, 'streams'>, prefixes: readonly string[]) {
+/** Streams whose names begin so: ranges, because row security lets only leakproof operators use the key. */
+export function beginningWith(where: ExpressionBuilder<Tables, 'streams'>, prefixes: readonly string[]) {
   return where.or(
     prefixes.map((prefix) => where.and([where('stream', '>=', prefix), where('stream', '<', behind(prefix))])),
   )

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import type { AuditTrailRow } from '../../reports/audit-trail.js'
-import { DISTINCT_LIMIT, countRow, filterText, startSummary, summaryOf } from '../../reports/audit-trail.js'
+import { countRow, filterText, startSummary, summaryOf } from '../../reports/audit-trail.js'
+import { DISTINCT_LIMIT } from '../../reports/ranking.js'
 import { zoneClock } from '../../reports/zone.js'
 import { auditTrailParameters, auditTrailRow } from '../support/audit-trail.js'
 

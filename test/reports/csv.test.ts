@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { AuditTrailRow } from '../../reports/audit-trail.js'
-import { CSV_COLUMNS, csv } from '../../reports/csv.js'
+import { AUDIT_TRAIL_COLUMNS, auditTrailRecord } from '../../reports/audit-trail-csv.js'
+import { csv, type CsvCounts } from '../../reports/csv.js'
 import { zoneClock } from '../../reports/zone.js'
 import { auditTrailRow, rowsOf } from '../support/audit-trail.js'
 import { root } from '../support/root.js'
@@ -13,7 +14,7 @@ const clock = zoneClock('Europe/Berlin')
 test.each([0, 1, 499, 500, 501, 1_200])('%i rows parse back as they were, under one header', async (count) => {
   const rows = Array.from({ length: count }, (_, seq) => auditTrailRow(seq))
   const { records } = await written(rows)
-  expect(records[0]).toEqual([...CSV_COLUMNS])
+  expect(records[0]).toEqual([...AUDIT_TRAIL_COLUMNS])
   expect(records).toHaveLength(count + 1)
   expect(column(records, 'seq')).toEqual(rows.map(({ seq }) => String(seq)))
   expect(column(records, 'data')).toEqual(rows.map(({ data }) => data))
@@ -65,7 +66,7 @@ test('the columns are documented in their order', async () => {
   const page = await readFile(join(root, 'docs/reports.md'), 'utf8')
   const [, section = ''] = page.split('## The CSV\n')
   const listed = [...section.matchAll(/^\| `([a-z_]+)` +\|/gm)].map(([, name]) => name)
-  expect(listed).toEqual([...CSV_COLUMNS])
+  expect(listed).toEqual([...AUDIT_TRAIL_COLUMNS])
 })
 
 test('100,000 rows pass through with at most 500 in hand', async () => {
@@ -74,7 +75,7 @@ test('100,000 rows pass through with at most 500 in hand', async () => {
   async function* rows(): AsyncGenerator<AuditTrailRow> {
     for (; taken < 100_000; taken++) yield auditTrailRow(taken)
   }
-  for await (const chunk of csv(rows(), 'recorded', clock, counts)) {
+  for await (const chunk of asCsv(rows(), 'recorded', counts)) {
     mostInHand = Math.max(mostInHand, taken - Math.max(0, lines))
     for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, at + 1)) lines += 1
   }
@@ -86,15 +87,15 @@ test('100,000 rows pass through with at most 500 in hand', async () => {
 async function written(rows: readonly AuditTrailRow[], by: 'recorded' | 'occurred' = 'recorded') {
   const counts = { rows: 0, neutralised: 0 }
   const chunks: Buffer[] = []
-  for await (const chunk of csv(rowsOf(rows), by, clock, counts)) chunks.push(chunk)
+  for await (const chunk of asCsv(rowsOf(rows), by, counts)) chunks.push(chunk)
   const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks))
   return { text, counts, records: parse(text) }
 }
 
 const restored = (cell: string) => (/^'+[=+\-@\t\r\n＋－＝＠]/.test(cell) ? cell.slice(1) : cell)
 
-function column(records: readonly string[][], name: (typeof CSV_COLUMNS)[number]): string[] {
-  return records.slice(1).map((record) => record[CSV_COLUMNS.indexOf(name)] ?? 'missing')
+function column(records: readonly string[][], name: (typeof AUDIT_TRAIL_COLUMNS)[number]): string[] {
+  return records.slice(1).map((record) => record[AUDIT_TRAIL_COLUMNS.indexOf(name)] ?? 'missing')
 }
 
 /** The grammar of RFC 4180, section 2, and nothing else. */
@@ -125,4 +126,8 @@ function parse(text: string): string[][] {
     } else throw new Error(`a record does not end with CRLF at ${at}`)
   }
   return records
+}
+
+function asCsv(rows: AsyncIterable<AuditTrailRow>, by: 'recorded' | 'occurred', counts: CsvCounts) {
+  return csv(rows, AUDIT_TRAIL_COLUMNS, (row) => auditTrailRecord(row, by, clock), counts)
 }

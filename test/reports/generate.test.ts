@@ -1,7 +1,7 @@
 import { chmod, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { checkReportFile, downloadReport, generateAuditTrail, type ReportDeps } from '../../reports/generate.js'
+import { checkReportFile, downloadReport, generateReport, type ReportDeps } from '../../reports/generate.js'
 import { listReports } from '../../reports/recorded.js'
 import { ReportFiles } from '../../src/blobs/files.js'
 import { inTenant } from '../../src/db/database.js'
@@ -89,7 +89,7 @@ test('a report lists what the log holds, and is recorded with what fixes it', as
       data: { b: 1, a: ['x'] },
     },
   ])
-  const made = await generateAuditTrail(deps, by, { timeZone: 'Europe/Berlin' })
+  const made = await generateReport(deps, by, 'audit-trail', { timeZone: 'Europe/Berlin' })
 
   expect(made.parameters).toMatchObject({
     tenant,
@@ -142,10 +142,14 @@ test('a period of recorded time is a fixed range of the log', async () => {
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
   const [, second = '', , fourth = ''] = times
-  const made = await generateAuditTrail(deps, auditor(tenant), { from: second, to: fourth, formats: ['csv'] })
+  const made = await generateReport(deps, auditor(tenant), 'audit-trail', {
+    from: second,
+    to: fourth,
+    formats: ['csv'],
+  })
   expect(made.parameters.range).toMatchObject({ firstSeq: 2, lastSeq: 3 })
   expect(column(await csvOf(tenant, made.id), 'type')).toEqual(['step.n1', 'step.n2'])
-  const none = await generateAuditTrail(deps, auditor(tenant), {
+  const none = await generateReport(deps, auditor(tenant), 'audit-trail', {
     from: '2001-01-01',
     to: '2001-02-01',
     formats: ['csv'],
@@ -170,10 +174,10 @@ test('a period of occurred time looks at the whole log, and lists by that time t
     to: '2020-06-01T00:00:00Z',
     formats: ['csv'],
   } as const
-  const made = await generateAuditTrail(deps, auditor(tenant), request)
+  const made = await generateReport(deps, auditor(tenant), 'audit-trail', request)
   expect(column(await csvOf(tenant, made.id), 'type')).toEqual(['a.first', 'a.second', 'a.third'])
   expect(made.parameters.range).toMatchObject({ firstSeq: 0, lastSeq: 6 })
-  const all = await generateAuditTrail(deps, auditor(tenant), { by: 'occurred', formats: ['csv'] })
+  const all = await generateReport(deps, auditor(tenant), 'audit-trail', { by: 'occurred', formats: ['csv'] })
   expect(column(await csvOf(tenant, all.id), 'type')).toEqual(['a.early', 'a.first', 'a.second', 'a.third', 'a.later'])
 })
 
@@ -187,7 +191,7 @@ test('pages follow one another without gap or repeat, by either time', async () 
   await report(appender, tenant, events)
   await report(appender, tenant, events)
   for (const by of ['recorded', 'occurred'] as const) {
-    const made = await generateAuditTrail(deps, auditor(tenant), {
+    const made = await generateReport(deps, auditor(tenant), 'audit-trail', {
       by,
       formats: ['csv'],
       filter: { type: 'page.turned' },
@@ -215,7 +219,7 @@ test('filters narrow by type, actor, target, person, stream and outcome', async 
     { type: 'change.requested' },
   ])
   const listed = async (filter: object) => {
-    const made = await generateAuditTrail(deps, auditor(tenant), { filter, formats: ['csv'] })
+    const made = await generateReport(deps, auditor(tenant), 'audit-trail', { filter, formats: ['csv'] })
     return column(await csvOf(tenant, made.id), 'seq')
   }
   expect(await listed({ type: 'role.*' })).toEqual(['1', '2'])
@@ -232,7 +236,7 @@ test('filters narrow by type, actor, target, person, stream and outcome', async 
 test('a report shows nothing of other tenants', async () => {
   const [one = '', two = ''] = await createTenants(database, 'apart', 2)
   await report(appender, one, [{ type: 'secret.kept', actor: { id: 'user:one' } }])
-  const made = await generateAuditTrail(deps, auditor(two), { filter: { actor: 'user:one' } })
+  const made = await generateReport(deps, auditor(two), 'audit-trail', { filter: { actor: 'user:one' } })
   expect(made.rows).toBe(0)
   await expect(downloadReport(deps, auditor(one), made.id, 'csv')).rejects.toMatchObject({ code: 'REPORT_UNKNOWN' })
   expect(await listReports(database.db, one)).toEqual([])
@@ -246,7 +250,7 @@ test('a download is an entry, and a file that is gone or changed is made again t
     tenant,
     Array.from({ length: 30 }, (_, n) => ({ type: 'order.placed', data: { n, text: '=1+1' } })),
   )
-  const made = await generateAuditTrail(deps, by, { timeZone: 'Asia/Tokyo', filter: { type: 'order.*' } })
+  const made = await generateReport(deps, by, 'audit-trail', { timeZone: 'Asia/Tokyo', filter: { type: 'order.*' } })
   // The log goes on; the report stays what it was.
   await report(appender, tenant, [{ type: 'order.placed' }])
   const before = new Map<string, Buffer>()
@@ -278,7 +282,7 @@ test('a file that cannot be made again to the recorded bytes is not handed out',
   const [tenant = ''] = await createTenants(database, 'tampered', 1)
   const by = auditor(tenant)
   await report(appender, tenant, [{ type: 'order.placed' }])
-  const made = await generateAuditTrail(deps, by, { formats: ['csv'] })
+  const made = await generateReport(deps, by, 'audit-trail', { formats: ['csv'] })
   await rm(deps.files.path(tenant, made.id, 'csv'))
   const superuser = await database.superuser()
   await superuser.query('begin')
@@ -295,7 +299,7 @@ test('a file that cannot be made again to the recorded bytes is not handed out',
 test('a file is told to be one that this log recorded, or not', async () => {
   const [tenant = '', other = ''] = await createTenants(database, 'checked', 2)
   const by = auditor(tenant)
-  const made = await generateAuditTrail(deps, by, {})
+  const made = await generateReport(deps, by, 'audit-trail', {})
   const copy = join(database.home, 'copy.pdf')
   const bytes = await readFile(deps.files.path(tenant, made.id, 'pdf'))
   await writeFile(copy, bytes)
@@ -329,7 +333,8 @@ test('what a source reports under the name of a report is no report', async () =
 test('reports are listed newest first, page by page', async () => {
   const [tenant = ''] = await createTenants(database, 'listed', 1)
   const ids: string[] = []
-  for (let n = 0; n < 3; n++) ids.unshift((await generateAuditTrail(deps, auditor(tenant), { formats: ['csv'] })).id)
+  for (let n = 0; n < 3; n++)
+    ids.unshift((await generateReport(deps, auditor(tenant), 'audit-trail', { formats: ['csv'] })).id)
   await downloadReport(deps, auditor(tenant), ids[0] ?? '', 'csv')
   const first = await listReports(database.db, tenant, { limit: 2 })
   expect(first.map(({ id }) => id)).toEqual(ids.slice(0, 2))
@@ -341,11 +346,11 @@ test('a report waits for the index, but not for ever', async () => {
   const [tenant = ''] = await createTenants(database, 'behind', 1)
   await stop()
   await report(appender, tenant, [{ type: 'order.placed' }])
-  await expect(generateAuditTrail({ ...deps, waitMs: 50 }, auditor(tenant), {})).rejects.toMatchObject({
+  await expect(generateReport({ ...deps, waitMs: 50 }, auditor(tenant), 'audit-trail', {})).rejects.toMatchObject({
     code: 'INDEX_BEHIND',
     retryAfterS: 1,
   })
-  const late = generateAuditTrail(deps, auditor(tenant), { formats: ['csv'] })
+  const late = generateReport(deps, auditor(tenant), 'audit-trail', { formats: ['csv'] })
   await new Follower(database.db, entryIndex()).catchUp([tenant])
   expect((await late).rows).toBe(2)
 })
@@ -359,9 +364,11 @@ test.each([
   { request: { filter: { actor: '' } }, code: 'REPORT_FILTER_INVALID', pointer: '/filter/actor' },
   { request: { filter: { outcome: 'maybe' } }, code: 'REPORT_FILTER_INVALID', pointer: '/filter/outcome' },
 ])('$request is refused', async ({ request, code, pointer }) => {
-  await expect(generateAuditTrail(deps, auditor('nobody'), request)).rejects.toMatchObject({ code, pointer })
+  await expect(generateReport(deps, auditor('nobody'), 'audit-trail', request)).rejects.toMatchObject({ code, pointer })
 })
 
 test('a tenant that does not exist has no reports', async () => {
-  await expect(generateAuditTrail(deps, auditor('nobody'), {})).rejects.toMatchObject({ code: 'TENANT_UNKNOWN' })
+  await expect(generateReport(deps, auditor('nobody'), 'audit-trail', {})).rejects.toMatchObject({
+    code: 'TENANT_UNKNOWN',
+  })
 })

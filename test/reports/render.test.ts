@@ -5,10 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { AuditTrailParameters, AuditTrailRow } from '../../reports/audit-trail.js'
+import type { AuditTrailRow } from '../../reports/audit-trail.js'
+import type { ReportParameters } from '../../reports/parameters.js'
 import { periodText } from '../../reports/pdf-front.js'
 import type { RenderOptions } from '../../reports/render.js'
-import { renderAuditTrail, rendererVersion } from '../../reports/render.js'
+import { auditTrail } from '../../reports/audit-trail-kind.js'
+import { renderReport, rendererVersion } from '../../reports/render.js'
 import { zoneClock } from '../../reports/zone.js'
 import { auditTrailParameters, auditTrailRow, rowsOf } from '../support/audit-trail.js'
 import type { ReadPdf } from '../support/pdf.js'
@@ -25,14 +27,10 @@ afterAll(() => rm(folder, { recursive: true }))
 const many = (count: number, more?: (seq: number) => Partial<AuditTrailRow>) =>
   Array.from({ length: count }, (_, seq) => auditTrailRow(seq, more?.(seq)))
 
-async function render(
-  rows: readonly AuditTrailRow[],
-  more: Partial<AuditTrailParameters> = {},
-  options?: RenderOptions,
-) {
+async function render(rows: readonly AuditTrailRow[], more: Partial<ReportParameters> = {}, options?: RenderOptions) {
   const name = join(folder, `${(files += 1)}`)
   const out = { csv: `${name}.csv`, pdf: `${name}.pdf`, manifest: `${name}.json` }
-  const result = await renderAuditTrail(auditTrailParameters(more), () => rowsOf(rows), out, options)
+  const result = await renderReport(auditTrail, auditTrailParameters(more), () => rowsOf(rows), out, options)
   const [csv, bytes, manifest] = await Promise.all([out.csv, out.pdf, out.manifest].map((path) => readFile(path)))
   if (!csv || !bytes || !manifest) throw new Error('a file is missing')
   return { result, out, csv, bytes, pdf: readPdf(bytes), manifest }
@@ -147,11 +145,12 @@ test('the same parameters give the same bytes, in another process, time zone and
   expect(again.result.pdf?.sha256).toBe(result.pdf?.sha256)
   const module = (path: string) => JSON.stringify(join(root, 'dist', path))
   const script = `
-    import { renderAuditTrail } from ${module('reports/render.js')}
+    import { auditTrail } from ${module('reports/audit-trail-kind.js')}
+    import { renderReport } from ${module('reports/render.js')}
     import { auditTrailParameters, auditTrailRow, rowsOf } from ${module('test/support/audit-trail.js')}
     const rows = Array.from({ length: 120 }, (_, seq) => auditTrailRow(seq))
     const out = { csv: ${JSON.stringify(`${out.csv}.2`)}, pdf: ${JSON.stringify(`${out.pdf}.2`)}, manifest: ${JSON.stringify(`${out.manifest}.2`)} }
-    const { csv, pdf } = await renderAuditTrail(auditTrailParameters(), () => rowsOf(rows), out)
+    const { csv, pdf } = await renderReport(auditTrail, auditTrailParameters(), () => rowsOf(rows), out)
     process.stdout.write(JSON.stringify([csv.sha256, pdf.sha256]))`
   const env = { ...process.env, TZ: 'Pacific/Apia', LANG: 'tr_TR.UTF-8', LC_ALL: 'tr_TR.UTF-8' }
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], { env })
@@ -233,7 +232,7 @@ test('rows that break off leave no file behind', async () => {
     throw new Error('connection lost')
   }
   const out = { csv: join(folder, 'x.csv'), pdf: join(folder, 'x.pdf'), manifest: join(folder, 'x.json') }
-  await expect(renderAuditTrail(auditTrailParameters(), rows, out)).rejects.toThrow('connection lost')
+  await expect(renderReport(auditTrail, auditTrailParameters(), rows, out)).rejects.toThrow('connection lost')
   expect(await readdir(folder)).toEqual(before)
 })
 
@@ -258,8 +257,12 @@ test('the manifest says what the files are, in canonical form', async () => {
 
 test('each file may be left out', async () => {
   const manifest = join(folder, 'alone.json')
-  const { csv, pdf, summary } = await renderAuditTrail(auditTrailParameters(), () => rowsOf(many(5)), { manifest })
-  expect([csv, pdf, summary.rows]).toEqual([undefined, undefined, 5])
+  const {
+    csv,
+    pdf,
+    rows: read,
+  } = await renderReport(auditTrail, auditTrailParameters(), () => rowsOf(many(5)), { manifest })
+  expect([csv, pdf, read]).toEqual([undefined, undefined, 5])
 })
 
 test('progress is told while rows are read and while pages are drawn', async () => {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { AuditTrailParameters, AuditTrailRow } from '../../reports/audit-trail.js'
+import type { AuditTrailRow } from '../../reports/audit-trail.js'
+import type { ReportParameters } from '../../reports/parameters.js'
 
 const digest = (text: string) => createHash('sha256').update(text).digest('hex')
 
@@ -24,7 +25,7 @@ export function auditTrailRow(seq: number, more: Partial<AuditTrailRow> = {}): A
   }
 }
 
-export function auditTrailParameters(more: Partial<AuditTrailParameters> = {}): AuditTrailParameters {
+export function auditTrailParameters(more: Partial<ReportParameters> = {}): ReportParameters {
   return {
     id: '01JREPORT',
     tenant: 'acme',

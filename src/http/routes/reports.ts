@@ -1,7 +1,8 @@
 import { createReadStream } from 'node:fs'
 import { Type } from 'typebox'
-import { downloadReport, generateAuditTrail } from '../../../reports/generate.js'
+import { downloadReport, generateReport } from '../../../reports/generate.js'
 import { listReports, type RecordedReport } from '../../../reports/recorded.js'
+import { reportKindNames } from '../../../reports/report-kind.js'
 import { permissions } from '../../auth/permissions.js'
 import { callerOf } from '../authorize.js'
 import { At, Outcome, PrincipalId, problems, Seq } from '../schemas.js'
@@ -12,7 +13,11 @@ const Text = Type.String({ minLength: 1, maxLength: 255 })
 
 const ReportRequest = Type.Object(
   {
-    kind: Type.Optional(Type.Literal('audit-trail')),
+    kind: Type.Optional(
+      Type.Enum([...reportKindNames], {
+        description: 'The audit trail unless given; change-approvals takes neither a filter nor a claimed time',
+      }),
+    ),
     by: Type.Optional(
       Type.Enum(['recorded', 'occurred'], {
         description: 'Which time the period is one of; recorded unless said otherwise',
@@ -75,7 +80,7 @@ export async function reportRoutes(app: App, { database, reports }: ServerDeps):
       config: { permission: permissions.writeReports },
       schema: {
         operationId: 'makeReport',
-        summary: 'Make an audit-trail report',
+        summary: 'Make a report',
         description: 'Answers once the report is made and recorded (`report.generated`), with the digest of each file.',
         tags: ['reports'],
         body: ReportRequest,
@@ -87,8 +92,8 @@ export async function reportRoutes(app: App, { database, reports }: ServerDeps):
       serializerCompiler: () => JSON.stringify,
     },
     async (request, reply) => {
-      const { kind: _, ...wanted } = request.body
-      const report = await generateAuditTrail(reports, callerOf(request), wanted)
+      const { kind = 'audit-trail', ...wanted } = request.body
+      const report = await generateReport(reports, callerOf(request), kind, wanted)
       void reply.code(201)
       return viewOf(report)
     },
