@@ -201,6 +201,22 @@ grant select to countersign_reader
 grant select to countersign_writer
 grant update (backed_up_key_ids, backed_up_at) to countersign_keyring
 
+-- Table open_processes
+table, owner countersign_owner, row security, forced
+  tenant text collate "C" not null
+  stream text collate "C" not null
+  kind text collate "C" not null
+  seq bigint not null
+  since timestamp with time zone not null
+constraint open_processes_pkey PRIMARY KEY (tenant, stream)
+CREATE INDEX open_processes_since ON public.open_processes USING btree (kind, since)
+policy every_tenant for all to countersign_operator using (true) with check (true)
+policy one_tenant for select to countersign_command, countersign_keyring, countersign_reader using ((tenant = ( SELECT current_tenant() AS current_tenant)))
+grant delete, insert, select, update to countersign_operator
+grant select to countersign_command
+grant select to countersign_keyring
+grant select to countersign_reader
+
 -- Table reports
 table, owner countersign_owner, row security, forced
   tenant text collate "C" not null
@@ -316,6 +332,8 @@ table, owner countersign_owner, row security, forced, fillfactor=50
   owner text
   until timestamp with time zone
   epoch bigint not null default 0
+  namespace text
+  refilled_at timestamp with time zone
 constraint subscriptions_next_seq_check CHECK ((next_seq >= 0))
 constraint subscriptions_pkey PRIMARY KEY (consumer, tenant)
 policy every_tenant for all to countersign_operator using (true) with check (true)

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { appendCommand } from './append.js'
 import { createCli, EXIT, exitCodeOf, usageError, writeError, type ExitCode, type Frame, type Run } from './cli.js'
+import { dispatchCommands } from './dispatch.js'
 import { doctorCommand } from './doctor.js'
 import { exportCommand } from './export.js'
 import { importCommands } from './import.js'
@@ -95,6 +96,7 @@ function describe(frame: Frame): void {
   keysCommands(frame)
   signingKeyCommands(frame)
   indexCommands(frame)
+  dispatchCommands(frame)
   program.addHelpText('after', HELP)
 }
 

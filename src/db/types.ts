@@ -53,7 +53,11 @@ export interface Tables {
     owner: string | null
     until: string | null
     epoch: Generated<number>
+    /** Of the Temporal in which everything open was made sure to run, and when that was begun last. */
+    namespace: string | null
+    refilled_at: string | null
   }
+  open_processes: { tenant: string; stream: string; kind: string; seq: number; since: string }
   entry_index: {
     tenant: string
     seq: number

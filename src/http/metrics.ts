@@ -33,15 +33,50 @@ export class Metrics {
     })
   }
 
-  /** A gauge of what takes a question to the database: asked when somebody looks. */
-  lag(consumers: () => Promise<readonly { consumer: string; entries: number }[]>): void {
+  /** How far followers are behind: asked of the database when somebody looks. */
+  lag(consumers: () => Promise<readonly { consumer: string; entries: number; seconds: number }[]>): void {
+    const asked = together(consumers)
+    const labelNames = ['consumer']
     this.gauge({
       name: 'countersign_follower_lag_entries',
       help: 'Entries of all logs that a follower has yet to read',
-      labelNames: ['consumer'],
+      labelNames,
       async collect() {
         this.reset()
-        for (const { consumer, entries } of await consumers().catch(() => [])) this.set({ consumer }, entries)
+        for (const { consumer, entries } of await asked()) this.set({ consumer }, entries)
+      },
+    })
+    this.gauge({
+      name: 'countersign_follower_lag_seconds',
+      help: 'Age of the oldest entry that a follower has yet to read',
+      labelNames,
+      async collect() {
+        this.reset()
+        for (const { consumer, seconds } of await asked()) this.set({ consumer }, seconds)
+      },
+    })
+  }
+
+  /** What the log has begun and not ended. */
+  open(kinds: () => Promise<readonly { kind: string; count: number; oldestSeconds: number }[]>): void {
+    const asked = together(kinds)
+    const labelNames = ['kind']
+    this.gauge({
+      name: 'countersign_open_processes',
+      help: 'Processes that the log has begun and not ended',
+      labelNames,
+      async collect() {
+        this.reset()
+        for (const { kind, count } of await asked()) this.set({ kind }, count)
+      },
+    })
+    this.gauge({
+      name: 'countersign_oldest_open_seconds',
+      help: 'Age of the oldest process that has not ended',
+      labelNames,
+      async collect() {
+        this.reset()
+        for (const { kind, oldestSeconds } of await asked()) this.set({ kind }, oldestSeconds)
       },
     })
   }
@@ -68,4 +103,15 @@ export class Metrics {
       done()
     })
   }
+}
+
+/** Gauges that are collected at the same time share one answer; none where the database has none. */
+function together<T>(ask: () => Promise<readonly T[]>): () => Promise<readonly T[]> {
+  let current: Promise<readonly T[]> | undefined
+  return () =>
+    (current ??= ask()
+      .catch(() => [])
+      .finally(() => {
+        current = undefined
+      }))
 }

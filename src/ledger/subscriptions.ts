@@ -292,3 +292,17 @@ export const ENTRY_INDEX = 'entry-index'
 
 /** The consumer behind whose cursor `reports` is complete. */
 export const REPORTS = 'reports'
+
+/** The consumer that tells Temporal what the log says. */
+export const DISPATCHER = 'dispatcher'
+
+/** How many processes the log has begun and not ended, by kind, and how old the oldest is: as far as the dispatcher has read. */
+export async function openByKind(db: Db): Promise<{ kind: string; count: number; oldestSeconds: number }[]> {
+  const text = `select kind, count(*)::int8 as count,
+      coalesce(greatest(0, extract(epoch from clock_timestamp() - min(since))), 0)::float8 as "oldestSeconds"
+    from open_processes group by kind order by kind`
+  const { rows } = await db.executeQuery<{ kind: string; count: number; oldestSeconds: number }>(
+    CompiledQuery.raw(text),
+  )
+  return rows
+}

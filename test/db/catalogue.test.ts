@@ -28,6 +28,7 @@ const matrix = `
   entry_index            -                                     s                                     s       s                                                 s i u d
   entry_refs             -                                     s                                     s       s                                                 s i u d
   reports                -                                     s                                     s       s                                                 s i u d
+  open_processes         -                                     s                                     s       s                                                 s i u d
   verifications          -                                     s                                     s       s                                                 s i u d
   kysely_migration       -                                     -                                     -       -                                                 s
   kysely_migration_lock  -                                     -                                     -       -                                                 -

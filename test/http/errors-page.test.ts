@@ -9,7 +9,7 @@ import { root } from '../support/root.js'
 
 /** Words in capitals that are no codes of ours: settings, and codes of others. */
 const OTHERS =
-  /^(COUNTERSIGN_|FST_ERR_|HPE_|ERR_|DATABASE_URL$|PG_VERSION$|XDG_|HIDDEN_|GIT_[A-Z]+_?(DIR|CONFIG)|LC_|LD_)/
+  /^(COUNTERSIGN_|FST_ERR_|HPE_|ERR_|DATABASE_URL$|PG_VERSION$|XDG_|HIDDEN_|GIT_[A-Z]+_?(DIR|CONFIG)|LC_|LD_|TEMPORAL_(?:ADDRESS|NAMESPACE)|ALLOW_DUPLICATE|USE_EXISTING$)/
 
 function thrown(): Set<string> {
   const codes = new Set(['INTERNAL'])

@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import { Type } from 'typebox'
 import type { Database } from '../../db/database.js'
-import { ENTRY_INDEX, lagOf, REPORTS } from '../../ledger/subscriptions.js'
+import { DISPATCHER, ENTRY_INDEX, lagOf, openByKind, REPORTS, type Lag } from '../../ledger/subscriptions.js'
 import { publicProblems } from '../schemas.js'
 import type { App, ServerDeps } from '../server.js'
 
@@ -33,7 +33,8 @@ const Readiness = Type.Object(
 /** Health and metrics: public, and without a word about tenants. */
 export async function operationRoutes(app: App, { database, metrics, workflows }: ServerDeps): Promise<void> {
   metrics.workflows(workflows)
-  metrics.lag(() => followersOf(database))
+  metrics.lag(() => lagsOf(database, [...FOLLOWERS, DISPATCHER]))
+  metrics.open(() => openByKind(database.operator))
   const readiness = remembered(() => followersOf(database), REMEMBERED_MS)
 
   app.get(
@@ -96,11 +97,14 @@ export async function operationRoutes(app: App, { database, metrics, workflows }
   )
 }
 
-async function followersOf({ reader, operator }: Database): Promise<{ consumer: string; entries: number }[]> {
+async function followersOf(database: Database): Promise<{ consumer: string; entries: number }[]> {
+  return (await lagsOf(database, FOLLOWERS)).map(({ consumer, entries }) => ({ consumer, entries }))
+}
+
+async function lagsOf({ reader, operator }: Database, consumers: readonly string[]): Promise<Lag[]> {
   const asked = (async () => {
     await sql`select 1`.execute(reader)
-    const lags = await lagOf(operator, FOLLOWERS)
-    return lags.map(({ consumer, entries }) => ({ consumer, entries }))
+    return lagOf(operator, consumers)
   })()
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
