@@ -1,12 +1,26 @@
 import { randomBytes } from 'node:crypto'
+import { governed, type Governed } from '../approvals/governed.js'
 import type { Database, Tx } from '../db/database.js'
 import { DomainError } from '../errors.js'
 import { command } from '../ledger/append.js'
 import { timeFault } from '../ledger/rfc3339.js'
 import { ulid } from '../ledger/ulid.js'
 import type { Principal } from '../principal.js'
+import type { Ground } from './access-events.js'
+import { appendEffects } from './effects.js'
+import { expectKnownPerson } from './kinds.js'
+import { minting } from './minting.js'
 import type { Authenticator } from './queries.js'
-import { create, revoke, tokenDigest, tokenFold, tokenStream, tokenText } from './token.js'
+import {
+  checkGrant,
+  revoke,
+  tokenCreated,
+  tokenDigest,
+  tokenFold,
+  tokenStream,
+  tokenText,
+  type TokenGrant,
+} from './token.js'
 
 export interface TokenRequest {
   readonly principal: string
@@ -31,39 +45,53 @@ export interface CreatedToken {
 export const MAX_DESCRIPTION = 200
 
 /**
- * Makes a token; the entry names it, never its secret.
- * @throws DomainError those of `create` in token.ts, SUBJECT_UNKNOWN for a person the tenant does not know
+ * Makes a token; the entry names it, never its secret. In setup its principal is registered with it.
+ * @throws DomainError those of `checkGrant` in token.ts and `minting` in minting.ts, SUBJECT_UNKNOWN for a person the tenant
+ * does not know, TOKEN_DESCRIPTION_INVALID
  */
 export async function createToken(database: Database, by: Principal, request: TokenRequest): Promise<CreatedToken> {
-  const id = ulid()
-  const token = tokenText(by.tenant, randomBytes(32))
   const { principal, permissions, description } = request
-  checkDescription(description)
   const expiresAt = request.expiresAt === undefined ? undefined : instant(request.expiresAt)
   const grant = { principal, permissions, ...(expiresAt !== undefined && { expiresAt }) }
-  await command(
-    database.command,
-    { by, stream: tokenStream(id) },
-    tokenFold,
-    (state, nowMs) => create(state, id, by, grant, nowMs),
-    async (tx, placed) => {
-      await expectPerson(tx, by.tenant, principal)
-      await tx
-        .insertInto('tokens')
-        .values({
-          tenant: by.tenant,
-          id,
-          hash: tokenDigest(token),
-          principal,
-          permissions: [...permissions],
-          description: description ?? null,
-          created_at: placed.at,
-          expires_at: expiresAt ?? null,
-          revoked_at: null,
-        })
-        .execute()
-    },
-  )
+  return governed({ database }, by, async (tx, now) => {
+    checkGrant(grant, now.nowMs)
+    const { authority, effects } = minting(now.governance, by, grant)
+    await expectKnownPerson(tx, by.tenant, principal)
+    await appendEffects(tx, now, by, effects)
+    return mintToken(tx, now, { by, authority }, { ...grant, ...(description !== undefined && { description }) })
+  })
+}
+
+/**
+ * The entry and the row of a new token, behind the locked head. Whether it may be made is for the caller to say.
+ * @throws DomainError those of `checkGrant` in token.ts, TOKEN_DESCRIPTION_INVALID
+ */
+export async function mintToken(
+  tx: Tx,
+  now: Pick<Governed, 'head' | 'nowMs'>,
+  ground: Ground,
+  { description, ...grant }: TokenGrant & { readonly description?: string },
+): Promise<CreatedToken> {
+  checkDescription(description)
+  checkGrant(grant, now.nowMs)
+  const { by } = ground
+  const id = ulid()
+  const token = tokenText(by.tenant, randomBytes(32))
+  await appendEffects(tx, now, by, [{ stream: tokenStream(id), events: [tokenCreated(ground, id, grant)] }])
+  await tx
+    .insertInto('tokens')
+    .values({
+      tenant: by.tenant,
+      id,
+      hash: tokenDigest(token),
+      principal: grant.principal,
+      permissions: [...grant.permissions],
+      description: description ?? null,
+      created_at: new Date(now.head.recordedAtMs).toISOString(),
+      expires_at: grant.expiresAt ?? null,
+      revoked_at: null,
+    })
+    .execute()
   return { id, token, ...grant, ...(description !== undefined && { description }) }
 }
 
@@ -115,20 +143,5 @@ function instant(text: string): string {
   }
   throw new DomainError('TOKEN_EXPIRY_INVALID', `${JSON.stringify(text.slice(0, 80))} ${fault ?? 'is no time'}`, {
     pointer: '/expiresAt',
-  })
-}
-
-async function expectPerson(tx: Tx, tenant: string, principal: string): Promise<void> {
-  if (!principal.startsWith('person:')) return
-  const known = await tx
-    .selectFrom('subjects')
-    .select('subject')
-    .where('tenant', '=', tenant)
-    .where('subject', '=', principal)
-    .where('erased_seq', 'is', null)
-    .executeTakeFirst()
-  if (known) return
-  throw new DomainError('SUBJECT_UNKNOWN', `${principal} is nobody this tenant knows: use a pseudonym from an answer`, {
-    pointer: '/principal',
   })
 }

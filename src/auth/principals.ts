@@ -1,11 +1,12 @@
 import { DomainError } from '../errors.js'
 import type { Party } from '../ledger/event.js'
+import { HOST, SERVICE } from '../principal.js'
 import { linkedTo, ownersOf, personOf, type Access, type Registered } from './access.js'
 
-const SERVICE = /^service:[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/
-const PERSON = /^person:[A-Za-z0-9._:@-]{1,121}$/
+const SERVICE_ID = /^service:[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/
+const PERSON_ID = /^person:[A-Za-z0-9._:@-]{1,121}$/
 /** The operator on the host, and this service itself: no token acts as them, and nobody registers them. */
-const RESERVED = new Set(['service:host', 'service:countersign'])
+const RESERVED = new Set<string>([HOST, SERVICE])
 
 export interface Registration {
   readonly principal: string
@@ -21,7 +22,7 @@ export interface Link {
 
 /** @throws DomainError PRINCIPAL_INVALID, PRINCIPAL_RESERVED */
 export function checkPrincipal(principal: string, pointer = '/principal'): void {
-  if (!SERVICE.test(principal) && !PERSON.test(principal)) {
+  if (!SERVICE_ID.test(principal) && !PERSON_ID.test(principal)) {
     throw new DomainError(
       'PRINCIPAL_INVALID',
       `${JSON.stringify(principal.slice(0, 80))} is no principal: name a person by pseudonym (person:…) or a service (service:billing)`,
@@ -29,7 +30,7 @@ export function checkPrincipal(principal: string, pointer = '/principal'): void 
     )
   }
   if (RESERVED.has(principal)) {
-    const who = principal === 'service:host' ? 'the operator on the host' : 'this service itself'
+    const who = principal === HOST ? 'the operator on the host' : 'this service itself'
     throw new DomainError('PRINCIPAL_RESERVED', `${principal} is ${who}: choose another name`, { pointer })
   }
 }

@@ -1,11 +1,17 @@
 import { timingSafeEqual } from 'node:crypto'
-import { inTenant, type Database } from '../db/database.js'
+import { inTenant, type Database, type Tx } from '../db/database.js'
+import { readStreams } from '../ledger/streams.js'
 import type { Principal } from '../principal.js'
+import { ACCESS_PREFIXES, foldAccess, NO_ACCESS, rolePermissions, type Access } from './access.js'
+import { allows, intersect } from './permissions.js'
 import { digestKey, tenantOfToken } from './token.js'
 
-/** How long a token is believed without asking again: a revocation in another process takes effect after it. */
+/** How long a token and its principal's roles are believed without asking again: what another process takes away ends after it. */
 const TIME_TO_LIVE_MS = 5_000
+/** How long a tenant's roles serve for other tokens of it. */
+const ACCESS_FRESH_MS = 1_000
 const MAX_KNOWN = 10_000
+const MAX_TENANTS = 1_000
 
 interface Known {
   readonly id: string
@@ -15,15 +21,27 @@ interface Known {
   checkedAtMs: number
 }
 
+/** Who may do what in a tenant, as far as the log was read. */
+interface KnownAccess {
+  readonly access: Access
+  /** Of the last entry folded, -1 for none. */
+  readonly seq: number
+  readonly readAtMs: number
+}
+
 /** Why a token is not taken. */
 export type Refusal = 'unknown' | 'expired' | 'revoked'
 
-/** Who a token is, remembered for a few seconds so that a request need not wait for the database. */
+/**
+ * Who a token is, remembered for a few seconds so that a request need not wait for the database. It may do what its own
+ * permissions and its principal's roles both allow.
+ */
 export class Authenticator {
   private readonly database: Pick<Database, 'reader'>
   private readonly now: () => number
   /** By digest, never by the token itself. */
   private readonly known = new Map<string, Known>()
+  private readonly tenants = new Map<string, KnownAccess>()
   private readonly asking = new Map<string, Promise<Principal | Refusal>>()
   private readonly scratch = Buffer.alloc(32)
   /** Rises with every `forget`, so that an answer already on its way is not remembered. */
@@ -71,39 +89,80 @@ export class Authenticator {
     }
   }
 
+  /** Ends what is remembered of a tenant's roles, because they changed: at once in this process. */
+  forgetRoles(tenant: string): void {
+    this.forgotten++
+    const known = this.tenants.get(tenant)
+    if (known) this.tenants.set(tenant, { ...known, readAtMs: -Infinity })
+    for (const [key, { principal }] of this.known) if (principal.tenant === tenant) this.known.delete(key)
+  }
+
   private async ask(tenant: string, digest: Buffer, key: string): Promise<Principal | Refusal> {
     const { forgotten } = this
-    const row = await inTenant(this.database.reader, tenant, (tx) =>
-      tx
+    const now = this.now()
+    const { row, access } = await inTenant(this.database.reader, tenant, async (tx) => {
+      const row = await tx
         .selectFrom('tokens')
         .select(['id', 'hash', 'principal', 'permissions', 'expires_at', 'revoked_at'])
         .where('tenant', '=', tenant)
         .where('hash', '=', digest)
-        .executeTakeFirst(),
-    )
+        .executeTakeFirst()
+      if (!row) return { row, access: undefined }
+      const known = this.tenants.get(tenant)
+      // What is missing may have been granted just now; what was taken away may be believed for a while.
+      const serves = known && now - known.readAtMs < ACCESS_FRESH_MS && isCovered(known.access, row)
+      return { row, access: serves ? known : await readAccess(tx, tenant, known, now) }
+    })
     this.known.delete(key)
-    if (!row || !timingSafeEqual(row.hash, digest)) return 'unknown'
+    if (!row || !access || !timingSafeEqual(row.hash, digest)) return 'unknown'
+    const unchanged = forgotten === this.forgotten
+    if (unchanged) this.remember(tenant, access)
     if (row.revoked_at !== null) return 'revoked'
     const expiresAtMs = row.expires_at === null ? Infinity : Date.parse(row.expires_at)
-    const now = this.now()
-    if (now >= expiresAtMs) return 'expired'
+    if (this.now() >= expiresAtMs) return 'expired'
     const principal: Principal = {
       tenant,
       id: row.principal,
       via: `token:${row.id}`,
-      permissions: row.permissions,
+      permissions: isCovered(access.access, row)
+        ? row.permissions
+        : intersect(row.permissions, rolePermissions(access.access, row.principal)),
     }
-    if (forgotten === this.forgotten) {
+    if (unchanged) {
       if (this.known.size >= MAX_KNOWN) this.dropOldest()
-      this.known.set(key, { id: row.id, digest, principal, expiresAtMs, checkedAtMs: now })
+      this.known.set(key, { id: row.id, digest, principal, expiresAtMs, checkedAtMs: access.readAtMs })
     }
     return principal
+  }
+
+  private remember(tenant: string, access: KnownAccess): void {
+    const before = this.tenants.get(tenant)
+    if (before && before.readAtMs >= access.readAtMs) return
+    this.tenants.delete(tenant)
+    const [oldest] = this.tenants.keys()
+    if (oldest !== undefined && this.tenants.size >= MAX_TENANTS) this.tenants.delete(oldest)
+    this.tenants.set(tenant, access)
   }
 
   private dropOldest(): void {
     const [oldest] = this.known.keys()
     if (oldest !== undefined) this.known.delete(oldest)
   }
+}
+
+/** Reads on in the log from where `known` ends. Entries are committed in the order of the log, so none is passed over. */
+async function readAccess(tx: Tx, tenant: string, known: KnownAccess | undefined, now: number): Promise<KnownAccess> {
+  const entries = await readStreams(tx, tenant, ACCESS_PREFIXES, known?.seq ?? -1)
+  return {
+    access: foldAccess(known?.access ?? NO_ACCESS, entries),
+    seq: entries.at(-1)?.seq ?? known?.seq ?? -1,
+    readAtMs: now,
+  }
+}
+
+function isCovered(access: Access, { principal, permissions }: Pick<TokenView, 'principal' | 'permissions'>): boolean {
+  const allowed = rolePermissions(access, principal)
+  return permissions.every((permission) => allows(allowed, permission))
 }
 
 export interface TokenView {

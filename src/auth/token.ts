@@ -2,8 +2,11 @@ import { hash } from 'node:crypto'
 import { DomainError } from '../errors.js'
 import type { Fold } from '../ledger/append.js'
 import type { LeafEvent } from '../ledger/event.js'
-import { HOST, SERVICE, type Principal } from '../principal.js'
-import { allows, checkPermission } from './permissions.js'
+import type { Principal } from '../principal.js'
+import type { Ground } from './access-events.js'
+import { checkPermission } from './permissions.js'
+import { checkPrincipal, partyOf } from './principals.js'
+import { isSensitive } from './sensitive.js'
 
 /** `cs_<tenant>.<secret>`: the secret is 256 bits in base64url, so that 43 characters hold it. */
 const TOKEN = /^cs_([a-z][a-z0-9-]{1,62})\.[A-Za-z0-9_-]{43}$/
@@ -58,33 +61,40 @@ export const tokenFold: Fold<TokenState> = {
   },
 }
 
-const SERVICE_ID = /^service:[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/
-const PERSON_ID = /^person:[A-Za-z0-9._:@-]{1,121}$/
-/** The operator on the host, and the service itself: no token acts as them. */
-const RESERVED = new Set([HOST, SERVICE])
 const MAX_PERMISSIONS = 64
 
 /**
- * A new token. Nobody grants what they do not have.
- * @throws DomainError PRINCIPAL_INVALID, PRINCIPAL_RESERVED, PERMISSION_INVALID, PERMISSION_ESCALATION,
- * TOKEN_EXPIRY_INVALID, TOKEN_EXISTS
+ * What holds of every token, however it comes to be made.
+ * @throws DomainError PRINCIPAL_INVALID, PRINCIPAL_RESERVED, PERMISSION_INVALID, TOKEN_EXPIRY_INVALID
  */
-export function create(state: TokenState, id: string, by: Principal, grant: TokenGrant, nowMs: number): LeafEvent[] {
-  const { principal, permissions, expiresAt } = grant
-  if (state.status !== 'absent') throw new DomainError('TOKEN_EXISTS', `there is a token ${id} already`)
+export function checkGrant({ principal, permissions, expiresAt }: TokenGrant, nowMs: number): void {
   checkPrincipal(principal)
-  checkPermissions(by, permissions)
+  if (permissions.length === 0 || permissions.length > MAX_PERMISSIONS) {
+    throw new DomainError('PERMISSION_INVALID', `a token has 1 to ${MAX_PERMISSIONS} permissions`, {
+      pointer: '/permissions',
+    })
+  }
+  for (const [n, permission] of permissions.entries()) checkPermission(permission, `/permissions/${n}`)
   if (expiresAt !== undefined && !(Date.parse(expiresAt) > nowMs)) {
     throw new DomainError('TOKEN_EXPIRY_INVALID', `${expiresAt} is not in the future`, { pointer: '/expiresAt' })
   }
-  return [
-    {
-      type: 'token.created',
-      actor: actorOf(by.id),
-      targets: [{ id: `token:${id}`, type: 'token' }, actorOf(principal)],
-      data: { permissions: [...permissions], principal, ...(expiresAt !== undefined && { expiresAt }) },
+}
+
+/** The entry that names a new token, never its secret. Only where it is sensitive does it say why it may be made. */
+export function tokenCreated({ by, authority, cause }: Ground, id: string, grant: TokenGrant): LeafEvent {
+  const { principal, permissions, expiresAt } = grant
+  return {
+    type: 'token.created',
+    actor: partyOf(by.id),
+    ...(cause !== undefined && { cause }),
+    data: {
+      permissions: [...permissions],
+      principal,
+      ...(expiresAt !== undefined && { expiresAt }),
+      ...(isSensitive(permissions) && { authority: { ...authority } }),
     },
-  ]
+    targets: [{ id: `token:${id}`, type: 'token' }, partyOf(principal)],
+  }
 }
 
 /**
@@ -97,49 +107,8 @@ export function revoke(state: TokenState, id: string, by: Principal): LeafEvent[
   return [
     {
       type: 'token.revoked',
-      actor: actorOf(by.id),
-      targets: [{ id: `token:${id}`, type: 'token' }, actorOf(state.grant.principal)],
+      actor: partyOf(by.id),
+      targets: [{ id: `token:${id}`, type: 'token' }, partyOf(state.grant.principal)],
     },
   ]
-}
-
-function checkPrincipal(principal: string): void {
-  if (!SERVICE_ID.test(principal) && !PERSON_ID.test(principal)) {
-    throw new DomainError(
-      'PRINCIPAL_INVALID',
-      `${JSON.stringify(principal.slice(0, 80))} is no principal: name a person by pseudonym (person:…) or a service (service:billing)`,
-      { pointer: '/principal' },
-    )
-  }
-  if (RESERVED.has(principal)) {
-    throw new DomainError(
-      'PRINCIPAL_RESERVED',
-      `${principal} is ${principal === HOST ? 'the operator on the host' : 'the service itself'}: choose another name`,
-      {
-        pointer: '/principal',
-      },
-    )
-  }
-}
-
-function checkPermissions(by: Principal, wanted: readonly string[]): void {
-  if (wanted.length === 0 || wanted.length > MAX_PERMISSIONS) {
-    throw new DomainError('PERMISSION_INVALID', `a token has 1 to ${MAX_PERMISSIONS} permissions`, {
-      pointer: '/permissions',
-    })
-  }
-  for (const [n, permission] of wanted.entries()) {
-    checkPermission(permission, `/permissions/${n}`)
-    if (!allows(by.permissions, permission)) {
-      throw new DomainError(
-        'PERMISSION_ESCALATION',
-        `${permission} is not yours to grant: a token can pass on only what its maker has`,
-        { pointer: `/permissions/${n}` },
-      )
-    }
-  }
-}
-
-function actorOf(principal: string): { id: string; type: string } {
-  return { id: principal, type: principal.startsWith('person:') ? 'user' : 'service' }
 }

@@ -1,3 +1,4 @@
+import { registerTokenHolders } from '../auth/upgrade.js'
 import { readConfig, type Config } from '../config.js'
 import type { Database } from '../db/database.js'
 import { pendingMigrations } from '../db/migrate.js'
@@ -69,10 +70,10 @@ export async function openHost(
   { migrate = false }: HostOptions = {},
 ): Promise<Host> {
   const { url, embedded } = provided
-  const { installation, migrations } = await reached(url, async () => {
+  const { installation, migrations, setUpNow } = await reached(url, async () => {
     const found = migrate ? 'not asked' : await findInstallation(url, config)
-    if (typeof found !== 'string') return { installation: found, migrations: [] }
-    if (embedded || migrate) return setUp(url, config.keyFile)
+    if (typeof found !== 'string') return { installation: found, migrations: [], setUpNow: false }
+    if (embedded || migrate) return { ...(await setUp(url, config.keyFile)), setUpNow: true }
     throw new DomainError('DATABASE_NOT_MIGRATED', `${found}; run: countersign migrate`)
   })
   const database = openAsInstallation(url, installation, { poolSize: config.poolSize })
@@ -83,6 +84,7 @@ export async function openHost(
   }
   try {
     await ensureTenant(database, installation, SYSTEM_TENANT)
+    if (setUpNow) await registerTokenHolders(database)
   } catch (error) {
     await close()
     throw error

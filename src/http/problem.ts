@@ -93,7 +93,6 @@ export const meanings: Readonly<Record<string, Meaning>> = {
   PERMISSION_MISSING: meaning(403, 'Not permitted', 'Use a token that has the permission which detail names.'),
   TENANT_MISMATCH: meaning(403, 'Another tenant was named', 'Leave the tenant out: the credential names it.'),
   TOKEN_UNKNOWN: meaning(404, 'No such token', LOOK_UP),
-  TOKEN_EXISTS: meaning(409, 'The token exists', 'Send the request again.'),
   TOKEN_EXPIRY_INVALID: meaning(400, 'The expiry cannot be used', 'Send a future time: RFC 3339 with an offset.'),
   TOKEN_DESCRIPTION_INVALID: meaning(400, 'The description cannot be kept', RESEND),
   PRINCIPAL_INVALID: meaning(400, 'Not a principal', RESEND),
