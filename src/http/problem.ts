@@ -112,6 +112,11 @@ export const meanings: Readonly<Record<string, Meaning>> = {
     'Not an owner',
     'Name another registered principal as owner, of a service only.',
   ),
+  TOKEN_BEYOND_ROLES: meaning(
+    422,
+    'More than the principal may do',
+    'Have the principal given a role that allows it first.',
+  ),
   WEBHOOK_TARGET_REFUSED: meaning(
     422,
     'This address is not called',

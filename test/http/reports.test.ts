@@ -20,7 +20,7 @@ beforeAll(async () => {
   api = await testService()
   const admin = await api.token()
   auditor = await api.token(['ledger/*:read', 'reports/*:read', 'reports/*:write'], { principal: 'service:auditor' })
-  const events = Array.from({ length: 40 }, (_, n) => ({ type: n % 2 ? 'role.granted' : 'file.read', data: { n } }))
+  const events = Array.from({ length: 40 }, (_, n) => ({ type: n % 2 ? 'disk.mounted' : 'file.read', data: { n } }))
   await api.call('POST', '/v1/events', { token: admin, body: events })
 })
 afterAll(() => api.close())
@@ -38,7 +38,7 @@ const lastLeaf = async () => {
 test('a report is made, listed and downloaded, each on record, always the same bytes', async () => {
   const made = await api.call('POST', '/v1/reports', {
     token: auditor,
-    body: { kind: 'audit-trail', filter: { type: 'role.*' }, timeZone: 'Europe/Berlin' },
+    body: { kind: 'audit-trail', filter: { type: 'disk.*' }, timeZone: 'Europe/Berlin' },
   })
   expect([made.status, made.json['code']]).toEqual([201, undefined])
   const report = made.json as unknown as Report
