@@ -1,4 +1,4 @@
-import { NativeConnection, Runtime, Worker, type LogLevel, type WorkerOptions } from '@temporalio/worker'
+import { makeTelemetryFilterString, NativeConnection, Runtime, Worker, type LogLevel, type WorkerOptions } from '@temporalio/worker'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from '../log.js'
 import { namespaceOf, type Temporal } from './connection.js'
@@ -144,6 +144,10 @@ function installRuntime(log: Log): void {
       info: to('INFO'),
       warn: to('WARN'),
       error: to('ERROR'),
+    },
+    // Without, the library's own lines would go past us to the terminal.
+    telemetryOptions: {
+      logging: { forward: {}, filter: makeTelemetryFilterString({ core: 'WARN', other: 'ERROR' }) },
     },
     // Signals are ours to handle: the process may have more to end than its worker.
     shutdownSignals: [],
