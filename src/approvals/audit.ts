@@ -101,11 +101,18 @@ export class ChangeAudit {
         return faults('CHANGE_REQUEST_DIFFERS', this.requestFaults(change))
       case 'change.emergency-used':
         return faults('CHANGE_NOT_APPROVED', this.emergencyFaults(change, entry.by))
+      case 'change.applying':
+        // What is ordered was decided here; how long it takes to be delivered changes nothing.
+        return before === undefined
+          ? []
+          : faults('CHANGE_NOT_APPROVED', this.approvalFaults(before, this.governance, entry))
       case 'change.applied': {
         if (before === undefined) return faults('CHANGE_NOT_APPROVED', ['it was applied without having been requested'])
         const governance = this.underway.get(change.id)?.governance ?? this.governance
         return [
-          ...faults('CHANGE_NOT_APPROVED', this.approvalFaults(before, governance, entry)),
+          ...(before.recorded === 'applying'
+            ? []
+            : faults('CHANGE_NOT_APPROVED', this.approvalFaults(before, governance, entry))),
           ...faults('CHANGE_EFFECTS_DIFFER', this.effectFaults(before, entry)),
         ]
       }

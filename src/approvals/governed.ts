@@ -11,7 +11,7 @@ import { readStreams, type StreamEntry } from '../ledger/streams.js'
 import { wake } from '../ledger/wake.js'
 import type { Principal } from '../principal.js'
 import { evolveGovernance, GOVERNANCE_PREFIXES, NO_GOVERNANCE, type Governance } from './governance.js'
-import type { Kinds } from './kind.js'
+import type { Kinds, Surroundings } from './kind.js'
 import type { ReminderTimes } from './step.js'
 
 /** What commands and queries of changes work with. */
@@ -21,6 +21,8 @@ export interface ApprovalDeps {
   readonly installation: Installation
   readonly subjects: Subjects
   readonly kinds: Kinds
+  /** For kinds that ask elsewhere. */
+  readonly surroundings?: Surroundings
   /** Where refused votes are put on record. */
   readonly refusals: Pick<CountedRecords, 'record'>
   /** Sealed groups: bytes of their canonical form at most. */

@@ -33,8 +33,17 @@ export interface Effect {
   readonly events: readonly LeafEvent[]
 }
 
+/** What kinds ask of the world outside. */
+export interface Surroundings {
+  /**
+   * Whether an address may be called, by where it leads now.
+   * @throws DomainError WEBHOOK_TARGET_REFUSED, WEBHOOK_TARGET_UNRESOLVED
+   */
+  readonly checkTarget: (url: string) => Promise<unknown>
+}
+
 /**
- * A kind of change: what its payload is, whom it favours, what it rests on, and what it does. All but `write` is pure.
+ * A kind of change: what its payload is, whom it favours, what it rests on, and what it does. All but `write` and `check` is pure.
  * A kind has either `effects` or `outside`.
  */
 export interface ChangeKind {
@@ -64,6 +73,11 @@ export interface ChangeKind {
   readonly outside?: (payload: Json) => 'taken' | 'ordered'
   /** Rows outside the log, in the transaction of the effects. */
   readonly write?: (tx: Tx, payload: Json, context: EffectContext) => Promise<void>
+  /**
+   * What only asking elsewhere can tell, before a request is recorded; not pure, and asked again when it is done.
+   * @throws DomainError where it cannot be done
+   */
+  readonly check?: (payload: Json, surroundings: Surroundings) => Promise<unknown>
   /** Policies that have to be met beside the kind's own: a change of a policy satisfies the old and the new. */
   readonly alsoPolicies?: (payload: Json, governance: Governance) => readonly Policy[]
   /** Never by break-glass: policies, roles, tokens and the emergency list itself. */
@@ -84,6 +98,20 @@ export function effectsOf(kind: ChangeKind, payload: Json, context: EffectContex
       data: { ...event.data, authority: { ...authority } },
     })),
   }))
+}
+
+/**
+ * Asks what only asking elsewhere can tell; without anybody to ask, nothing passes.
+ * @throws DomainError what the kind says
+ */
+export async function checkOutside(
+  kind: ChangeKind,
+  payload: Json,
+  surroundings: Surroundings | undefined,
+): Promise<void> {
+  if (!kind.check) return
+  if (!surroundings) throw new Error(`nobody here can check a ${kind.name}`)
+  await kind.check(payload, surroundings)
 }
 
 /** `role.define`, `external.billing`: at least two segments of lower case. */

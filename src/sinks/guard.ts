@@ -1,10 +1,9 @@
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
+import { targetUrl } from '../approvals/webhook.js'
 import { DomainError, systemCode } from '../errors.js'
 import { addressRule } from './addresses.js'
 
-/** Characters of an address at most. */
-export const MAX_TARGET_LENGTH = 2048
 /** Ports below belong to other protocols, but for that of HTTPS; networks that the operator allows may use any. */
 const FIRST_FREE_PORT = 1024
 const HTTPS_PORT = 443
@@ -64,21 +63,6 @@ export class Guard {
     if (found.length > 0) return found
     throw new DomainError('WEBHOOK_TARGET_UNRESOLVED', `${host} has no address`, { pointer: '/url' })
   }
-}
-
-/**
- * Reads a target, as far as its text alone tells.
- * @throws DomainError WEBHOOK_TARGET_REFUSED
- */
-export function targetUrl(target: string): URL {
-  if (target.length > MAX_TARGET_LENGTH) throw refused(`an address of at most ${MAX_TARGET_LENGTH} characters`)
-  if (!URL.canParse(target)) throw refused('this is no address: write https://host/path')
-  const url = new URL(target)
-  if (url.protocol !== 'https:' && url.protocol !== 'http:') throw refused('only https:// addresses are called')
-  // A password would stand in the log for good.
-  if (url.username !== '' || url.password !== '') throw refused('an address holds no user and no password')
-  if (url.hash !== '') throw refused('an address that is called has no fragment')
-  return url
 }
 
 function checkPublic(url: URL): void {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { addressRule } from '../../src/sinks/addresses.js'
-import { Guard, targetUrl } from '../../src/sinks/guard.js'
+import { targetUrl } from '../../src/approvals/webhook.js'
+import { Guard } from '../../src/sinks/guard.js'
 
 const judge = addressRule([])
 

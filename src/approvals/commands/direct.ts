@@ -6,8 +6,8 @@ import { appendAt, lockHead } from '../../ledger/append.js'
 import type { Json } from '../../ledger/event.js'
 import { prepare } from '../../ledger/prepare.js'
 import { HOST, host, SYSTEM_TENANT, type Principal } from '../../principal.js'
-import { governed, type ApprovalDeps, type Governed } from '../governed.js'
-import type { Authority, ChangeKind, EffectContext } from '../kind.js'
+import { governed, readGoverned, type ApprovalDeps, type Governed } from '../governed.js'
+import { checkOutside, type Authority, type ChangeKind, type EffectContext } from '../kind.js'
 import { checkPayload } from '../payload-shape.js'
 import { prepareEffects } from './apply.js'
 import { checkReason, withSealed, type SealedParts } from './sealing.js'
@@ -38,6 +38,14 @@ export async function applyDirectly(
 ): Promise<AppliedDirectly> {
   const kind = deps.kinds.find(kindName)
   if (override) checkReason(override.reason)
+  if (kind.check) {
+    // Nobody is to wait for a name service under the lock; who may not do it at all learns that first, as below.
+    await readGoverned(deps, by.tenant, async (_, { governance: { enforcedSeq } }) => {
+      if (enforcedSeq !== undefined && !mayOverride(by, override)) throw changeRequired(kindName)
+    })
+    checkPayload(kind, payload, '')
+    await checkOutside(kind, payload, deps.surroundings)
+  }
   const attempt = (sealed: SealedParts, overriding: boolean) =>
     governed(deps, by, async (tx, now) => {
       const enforced = now.governance.enforcedSeq !== undefined

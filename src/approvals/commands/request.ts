@@ -9,7 +9,7 @@ import { ulid } from '../../ledger/ulid.js'
 import type { Principal } from '../../principal.js'
 import { changeStream } from '../change.js'
 import { governed, readGoverned, type ApprovalDeps, type Governed } from '../governed.js'
-import type { ChangeKind } from '../kind.js'
+import { checkOutside, type ChangeKind } from '../kind.js'
 import { NONCE_BYTES, payloadHash } from '../payload.js'
 import { checkPayload } from '../payload-shape.js'
 import { planChange, type ChangeDemand, type ChangePlan } from '../plan.js'
@@ -50,6 +50,7 @@ export async function requestChange(deps: ApprovalDeps, by: Principal, input: Ch
   await readGoverned(deps, by.tenant, async (_, { governance, nowMs }) => {
     planChange(kind, input, { tenant: by.tenant, governance, nowMs })
   })
+  await checkOutside(kind, input.payload, deps.surroundings)
   return withSealed(deps, by, { personal, reason: input.reason }, (sealed) =>
     governed(deps, by, (tx, now) => record(tx, { deps, by, kind, input, sealed, now })),
   )
