@@ -11,9 +11,11 @@ import { readKeyFile } from '../src/keyring/installation.js'
 import { openAsInstallation } from '../src/keyring/set-up.js'
 import { Subjects } from '../src/keyring/subjects.js'
 import { Appender } from '../src/ledger/appender.js'
+import { CountedRecords } from '../src/ledger/counted-records.js'
 import { EntriesListener } from '../src/ledger/listen.js'
 import { LiveFeed } from '../src/ledger/live.js'
 import { host } from '../src/principal.js'
+import { changeKinds } from '../src/registry.js'
 import { TENANTS, tenantOf } from './store.js'
 
 /**
@@ -29,11 +31,13 @@ const denials = new Denials(appender)
 const listener = new EntriesListener(database)
 const live = new LiveFeed(database, { listener })
 const settings = { ...readConfig({}), logLevel: 'error' as const, rateLimitPerMinute: 100_000_000 }
+const ingest = { database, appender, installation, subjects: new Subjects(database, installation) }
 const { app } = await buildServer({
   settings,
   version: 'bench',
   database,
-  ingest: { database, appender, installation, subjects: new Subjects(database, installation) },
+  ingest,
+  approvals: { ...ingest, kinds: changeKinds, refusals: new CountedRecords(appender) },
   reports: { database, appender, files: new ReportFiles(settings.reportsDir), fonts: settings.fonts },
   live,
   authenticator: new Authenticator(database),

@@ -21,9 +21,21 @@ const MAY_IMPORT = {
   'src/principal': [],
   'src/version': [],
   'src/log': ['src/errors'],
+  'src/registry': DOMAINS.map((domain) => `${domain} (nouns)`),
   'src/main': ['*'],
   'src/worker': ['*'],
-  cli: [...EDGES, 'sinks', 'sources', 'db', 'embedded', 'followers', 'temporal', 'dispatcher', 'workflows/messages'],
+  cli: [
+    ...EDGES,
+    'src/registry',
+    'sinks',
+    'sources',
+    'db',
+    'embedded',
+    'followers',
+    'temporal',
+    'dispatcher',
+    'workflows/messages',
+  ],
   http: [...EDGES, 'sinks', 'console', 'db (types)', 'followers (types)', 'temporal (types)'],
   sources: [...EDGES, 'db (types)'],
   console: [],
@@ -34,18 +46,20 @@ const MAY_IMPORT = {
   workflows: [...DOMAINS.map((domain) => `${domain} (nouns)`), 'activities (types)'],
   reports: ['ledger', 'keyring', 'db', 'approvals (nouns)'],
   temporal: ['ledger', 'keyring', 'db'],
-  ...Object.fromEntries(
-    DOMAINS.map((domain) => [
-      domain,
-      ['ledger', 'keyring', 'db', ...DOMAINS.filter((other) => other !== domain).map((other) => `${other} (nouns)`)],
-    ]),
-  ),
+  ...Object.fromEntries(DOMAINS.map((domain) => [domain, below(domain)])),
+  // Who may do what is decided under the same lock, and from the same fold, as changes are.
+  auth: [...below('auth'), 'src/approvals/governed'],
   keyring: ['ledger', 'db'],
   ledger: ['db'],
   blobs: [],
   db: [],
   embedded: [],
   migrations: [],
+}
+
+/** What lies below a domain, and what of the others it may see. */
+function below(domain) {
+  return ['ledger', 'keyring', 'db', ...DOMAINS.filter((other) => other !== domain).map((other) => `${other} (nouns)`)]
 }
 
 /** What everything in src/, workflows/ and reports/ may import. */

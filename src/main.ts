@@ -12,16 +12,19 @@ import { reportsIndex } from './followers/reports.js'
 import { Denials } from './http/denials.js'
 import { Metrics } from './http/metrics.js'
 import { buildServer, type App, type HttpServer } from './http/server.js'
+import type { IngestDeps } from './keyring/ingest.js'
 import type { Installation } from './keyring/installation.js'
 import { openAsInstallation } from './keyring/set-up.js'
 import { Subjects } from './keyring/subjects.js'
 import { ensureTenant } from './keyring/tenants.js'
 import { Appender } from './ledger/appender.js'
+import { CountedRecords } from './ledger/counted-records.js'
 import { LiveFeed } from './ledger/live.js'
 import { EntriesListener } from './ledger/listen.js'
 import { Follower } from './ledger/subscribe.js'
 import { SYSTEM_TENANT } from './principal.js'
 import type { WorkflowsState } from './temporal/state.js'
+import { changeKinds } from './registry.js'
 
 export interface ServiceOptions {
   /** Where the database is; only its place is used, not its credentials. */
@@ -63,12 +66,14 @@ export async function startService(config: Config, options: ServiceOptions): Pro
     (consumer) => new Follower(database, consumer, { listener, onTrouble: trouble(`${consumer.name} met trouble`) }),
   )
   const live = new LiveFeed(database, { listener, onTrouble: trouble('a live feed met trouble') })
+  const refusals = new CountedRecords(appender, { onTrouble: trouble('a refused vote was not put on record') })
   const denials = new Denials(appender, { onTrouble: trouble('a denial was not put on record') })
   const stop = async () => {
     // Feeds would keep their connections open for ever.
     live.close()
     await app?.close()
     await denials.close()
+    await refusals.close()
     await Promise.all([...followers.map((follower) => follower.stop()), endHousekeeping?.()])
     await listener.close()
     await appender.close()
@@ -76,17 +81,19 @@ export async function startService(config: Config, options: ServiceOptions): Pro
   }
   try {
     await ensureTenant(database, installation, SYSTEM_TENANT)
+    const ingest: IngestDeps = {
+      database,
+      appender,
+      installation,
+      subjects: new Subjects(database, installation),
+      maxGroupBytes: config.sealedLimitBytes,
+    }
     const server = await buildServer({
       settings: config,
       version: packageVersion(),
       database,
-      ingest: {
-        database,
-        appender,
-        installation,
-        subjects: new Subjects(database, installation),
-        maxGroupBytes: config.sealedLimitBytes,
-      },
+      ingest,
+      approvals: { ...ingest, kinds: changeKinds, refusals },
       live,
       reports: { database, appender, files: new ReportFiles(config.reportsDir), fonts: config.fonts },
       authenticator: new Authenticator(database),

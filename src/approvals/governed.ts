@@ -6,6 +6,7 @@ import type { Subjects } from '../keyring/subjects.js'
 import { isTransient, lockHead } from '../ledger/append.js'
 import type { Appender } from '../ledger/appender.js'
 import type { Head } from '../ledger/batch.js'
+import { tenantUnknown } from '../ledger/errors.js'
 import type { CountedRecords } from '../ledger/counted-records.js'
 import { readStreams, type StreamEntry } from '../ledger/streams.js'
 import { wake } from '../ledger/wake.js'
@@ -86,7 +87,8 @@ export async function readGoverned<T>(
       .innerJoin('tenants', 'tenants.id', 'heads.tenant')
       .select(['log', 'next_seq', 'recorded_at'])
       .where('heads.tenant', '=', tenant)
-      .executeTakeFirstOrThrow()
+      .executeTakeFirst()
+    if (!head) throw tenantUnknown(tenant)
     const nowMs = Math.max(await timeOf(tx, deps.clock), Date.parse(head.recorded_at))
     const governance = await foldGovernance(tx, deps.database, { tenant, log: head.log, nextSeq: head.next_seq })
     return work(tx, { nowMs, governance, nextSeq: head.next_seq })

@@ -1,6 +1,9 @@
 import { DomainError } from '../errors.js'
 
-/** What each part of the API needs. `personal/<group>:reveal` comes once per group of personal data. */
+/**
+ * What each part of the API needs. `personal/<group>:reveal` comes once per group of personal data, `changes/<kind>:approve`
+ * once per kind of change.
+ */
 export const permissions = {
   writeEvents: 'ledger/events:write',
   readEntries: 'ledger/entries:read',
@@ -10,6 +13,11 @@ export const permissions = {
   writeTokens: 'access/tokens:write',
   readReports: 'reports/reports:read',
   writeReports: 'reports/reports:write',
+  readChanges: 'changes/changes:read',
+  requestChanges: 'changes/changes:request',
+  readPolicies: 'changes/policies:read',
+  writePolicies: 'changes/policies:write',
+  enforceApprovals: 'changes/enforcement:write',
 } as const
 
 /** Everything. */

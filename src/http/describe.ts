@@ -15,6 +15,7 @@ const TAGS = [
   { name: 'entries', description: 'The log, coming out' },
   { name: 'personal', description: 'Personal data: finding people and opening what was sealed, both on record' },
   { name: 'log', description: 'Size, head and assurance of the log' },
+  { name: 'changes', description: 'Changes that need two people: requests, votes, policies' },
   { name: 'reports', description: 'Reports for auditors' },
   { name: 'tokens', description: 'Credentials' },
   { name: 'changes', description: 'What needs more than one person' },

@@ -69,3 +69,10 @@ function problem(status: number): TSchema {
     content: { 'application/problem+json': { schema: Type.Ref('Problem') } },
   }
 }
+
+type Writable<T> = T extends object ? { -readonly [K in keyof T]: Writable<T[K]> } : T
+
+/** A value as schemas type it, which know nothing of what is never changed. */
+export function answer<T>(value: T): Writable<T> {
+  return value as Writable<T>
+}

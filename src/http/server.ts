@@ -3,6 +3,7 @@ import Fastify, { LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { ReportDeps } from '../../reports/generate.js'
+import type { ApprovalDeps } from '../approvals/governed.js'
 import type { Authenticator } from '../auth/queries.js'
 import type { Config } from '../config.js'
 import type { Database } from '../db/database.js'
@@ -20,8 +21,10 @@ import { allowedMethods, answerBrokenRequest } from './unroutable.js'
 import { refuseUndecodable } from './query-text.js'
 import { fromFastify, internalProblem, isOutage, problemOf, sendProblem } from './problem.js'
 import { RateLimit } from './rate-limit.js'
+import { changeRoutes, ChangeSchema } from './routes/changes.js'
 import { CloudEventSchema, eventRoutes, EventSchema, eventStore } from './routes/events.js'
 import { personalRoutes } from './routes/personal.js'
+import { policyRoutes } from './routes/policies.js'
 import { reportRoutes, ReportSchema } from './routes/reports.js'
 import { keyRoutes } from './routes/keys.js'
 import { entryRoutes, EntrySchema } from './routes/entries.js'
@@ -51,6 +54,7 @@ export interface ServerDeps {
   readonly settings: HttpSettings
   readonly database: Database
   readonly ingest: IngestDeps
+  readonly approvals: ApprovalDeps
   readonly reports: ReportDeps
   readonly live: LiveFeed
   readonly authenticator: Authenticator
@@ -137,7 +141,8 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
     throw new DomainError('METHOD_NOT_ALLOWED', `this address takes ${allowed.join(', ')}, not ${request.method}`)
   })
 
-  for (const schema of [ProblemSchema, EventSchema, CloudEventSchema, EntrySchema, ReportSchema]) app.addSchema(schema)
+  for (const schema of [ProblemSchema, EventSchema, CloudEventSchema, EntrySchema, ReportSchema, ChangeSchema])
+    app.addSchema(schema)
   await describeApi(app, { version: deps.version, publicUrl: settings.publicUrl })
   await app.register(eventRoutes, {
     take: eventStore(deps.ingest),
@@ -149,6 +154,8 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
   await app.register(logRoutes, deps)
   await app.register(tokenRoutes, deps)
   await app.register(keyRoutes, deps)
+  await app.register(changeRoutes, deps)
+  await app.register(policyRoutes, deps)
   await app.register(reportRoutes, deps)
   await app.register(operationRoutes, deps)
   return { app, routes }

@@ -17,7 +17,9 @@ const codes = (cell: string | undefined): string[] =>
 
 test('the page of the API lists every permission there is', () => {
   const listed = tableRows(section('Permissions')).flatMap(([permission]) => codes(permission))
-  expect(listed.sort()).toEqual([...Object.values(permissions), 'personal/<group>:reveal'].sort())
+  expect(listed.sort()).toEqual(
+    [...Object.values(permissions), 'personal/<group>:reveal', 'changes/<kind>:approve'].sort(),
+  )
 })
 
 test('the page of the API names what the roles of the command line grant', () => {
