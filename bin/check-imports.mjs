@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 
 const DOMAINS = ['auth', 'consent', 'approvals', 'privacy', 'anomaly']
 /** How the world reaches the domains. */
-const EDGES = [...DOMAINS, 'keyring', 'reports', 'ledger', 'blobs']
+const EDGES = [...DOMAINS, 'schedules', 'keyring', 'reports', 'ledger', 'blobs']
 
 /**
  * For each part of the code, the parts that it may import beside itself. A part is a folder of `src/`, a file of `src/`
@@ -49,6 +49,15 @@ const MAY_IMPORT = {
   ...Object.fromEntries(DOMAINS.map((domain) => [domain, below(domain)])),
   // Who may do what is decided under the same lock, and from the same fold, as changes are.
   auth: [...below('auth'), 'src/approvals/governed'],
+  schedules: [
+    'ledger',
+    'db',
+    'temporal',
+    'reports/zone',
+    'workflows/messages',
+    'src/approvals/governed',
+    ...DOMAINS.map((domain) => `${domain} (nouns)`),
+  ],
   keyring: ['ledger', 'db'],
   ledger: ['db'],
   blobs: [],

@@ -58,6 +58,7 @@ export async function generateReport(
   kind: ReportKindName,
   request: ReportRequest,
   onProgress?: OnProgress,
+  id = ulid(),
 ): Promise<RecordedReport> {
   const { formats, ...scope } = checkRequest(kind, request)
   return turns.run(async () => {
@@ -65,7 +66,7 @@ export async function generateReport(
     const { size } = await headOf(deps.database, tenant)
     await waitForIndex(deps.database, tenant, size - 1, { patienceMs: deps.waitMs ?? WAIT_MS })
     const parameters: ReportParameters = {
-      id: ulid(),
+      id,
       tenant,
       ...scope,
       ...(await fixRange(deps.database, { tenant, ...scope }, size)),

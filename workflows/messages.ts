@@ -5,3 +5,18 @@
 
 /** Where our workflows and activities wait for a worker. One queue: every worker can do everything. */
 export const TASK_QUEUE = 'countersign'
+
+/** A run of a report's schedule. */
+export interface ReportRunInput {
+  readonly tenant: string
+  readonly schedule: string
+  /** When it was due: UTC, whole seconds. Temporal says so itself of what its schedules start. */
+  readonly scheduledAt?: string
+}
+
+/** A verification: of one log, or without `tenant` the pass over all. */
+export interface VerificationInput {
+  readonly tenant?: string
+  /** As in `ReportRunInput`. */
+  readonly scheduledAt?: string
+}

@@ -1,0 +1,231 @@
+import { ScheduleAlreadyRunning, ScheduleNotFoundError, type ScheduleHandle } from '@temporalio/client'
+import { WorkflowIdConflictPolicy, WorkflowIdReusePolicy } from '@temporalio/common'
+import { sql } from 'kysely'
+import type { Database } from '../db/database.js'
+import { SYSTEM_TENANT } from '../principal.js'
+import type { Temporal } from '../temporal/connection.js'
+import { TASK_QUEUE } from '../../workflows/messages.js'
+import { zoneClock } from '../../reports/zone.js'
+import { patternsOfCalendar, type Pattern } from './calendar.js'
+import { DAY_MS } from './fires.js'
+import { missingRuns, openRuns } from './missing.js'
+import { listRuns, readSchedules } from './queries.js'
+import type { RunId, RunState } from './run.js'
+import { patternsOf, SCHEDULES, VERIFICATION, type ScheduleState } from './schedule.js'
+import {
+  isAsWanted,
+  runWorkflowIdOf,
+  scheduleIdOf,
+  schedulePrefix,
+  wantedReport,
+  wantedVerification,
+  type Wanted,
+} from './temporal-schedule.js'
+
+export interface ReconcileDeps {
+  readonly database: Pick<Database, 'operator'>
+  readonly temporal: Temporal
+  /** Id of the installation: what is ours in a Temporal is named below it. */
+  readonly installation: string
+  /** Hour of the nightly verification, UTC. */
+  readonly verificationHour: number
+  readonly now?: () => number
+}
+
+/** What was not as the log has it, and was put right. */
+export interface Reconciled {
+  readonly created: number
+  readonly updated: number
+  readonly removed: number
+  /** Runs that were due or asked for and not begun, or left half-way. */
+  readonly started: number
+}
+
+/** Runs of a schedule that are looked at: the last one that was due is among them, unless people ask for many. */
+const LATEST_RUNS = 25
+/** A verification that was missed is made up for within this: later ones look at the same. */
+const VERIFICATION_WITHIN_MS = 2 * DAY_MS
+
+/** Makes Temporal's schedules, and the runs that were due, agree with the log: of all tenants. */
+export async function reconcile(deps: ReconcileDeps): Promise<Reconciled> {
+  // What is there is read first: a schedule that is set meanwhile then looks missing, and not like one too many.
+  const found = await foundSchedules(deps)
+  const tenants = await tenantsOf(deps)
+  const counts = { created: 0, updated: 0, removed: 0, started: 0 }
+  const wanted = [wantedVerification(deps.installation, nightly(deps.verificationHour))]
+  for (const { id: tenant, hasSchedules } of tenants) {
+    const schedules = hasSchedules
+      ? await readSchedules(deps.database.operator, tenant)
+      : new Map<string, ScheduleState>()
+    wanted.push(...wantedOf(deps, tenant, schedules))
+    counts.started += await startMissing(deps, tenant, schedules)
+  }
+  for (const each of wanted) {
+    const summary = found.get(each.scheduleId)
+    if (summary && isAsWanted(each, summary)) continue
+    counts[await put(deps, each)]++
+  }
+  const names = new Set(wanted.map(({ scheduleId }) => scheduleId))
+  for (const id of found.keys()) {
+    if (names.has(id)) continue
+    await drop(deps, id)
+    counts.removed++
+  }
+  counts.started += await startMissedVerification(deps)
+  return counts
+}
+
+/**
+ * The same for some schedules of one tenant, right after they were set or removed.
+ * @param ids of schedules
+ */
+export async function syncSchedules(deps: ReconcileDeps, tenant: string, ids: ReadonlySet<string>): Promise<void> {
+  const schedules = await readSchedules(deps.database.operator, tenant)
+  for (const id of ids) {
+    const schedule = schedules.get(id)?.schedule
+    if (schedule) await put(deps, wantedReport(deps.installation, tenant, id, schedule))
+    else await drop(deps, scheduleIdOf(deps.installation, tenant, id))
+  }
+}
+
+/**
+ * Starts a run's workflow. One that runs already is left alone; the log says what is left to do for one that ran before.
+ * @param tenant undefined for the pass over all logs
+ */
+export async function startRun(
+  { temporal, installation }: Pick<ReconcileDeps, 'temporal' | 'installation'>,
+  tenant: string | undefined,
+  kind: RunState['kind'],
+  { schedule, scheduledAt }: RunId,
+): Promise<void> {
+  const ofTenant = tenant === undefined ? {} : { tenant }
+  const input = kind === 'verification' ? { ...ofTenant, scheduledAt } : { ...ofTenant, schedule, scheduledAt }
+  await temporal.withDeadline(() =>
+    temporal.client.workflow.start(kind === 'verification' ? 'verification' : 'reportRun', {
+      workflowId: runWorkflowIdOf(installation, tenant, schedule, scheduledAt),
+      taskQueue: TASK_QUEUE,
+      args: [input],
+      workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
+      // The log was asked, and something is left to do: that another workflow ended under this id says nothing.
+      workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+    }),
+  )
+}
+
+function wantedOf(
+  { installation }: ReconcileDeps,
+  tenant: string,
+  schedules: ReadonlyMap<string, ScheduleState>,
+): Wanted[] {
+  return [...schedules.values()].flatMap(({ id, schedule }) =>
+    schedule ? [wantedReport(installation, tenant, id, schedule)] : [],
+  )
+}
+
+async function foundSchedules({ temporal, installation }: ReconcileDeps) {
+  const prefix = schedulePrefix(installation)
+  const found = new Map<string, Parameters<typeof isAsWanted>[1]>()
+  // A deadline for each page would be right, and the SDK asks for pages out of sight.
+  for await (const summary of temporal.client.schedule.list({ pageSize: 1_000 })) {
+    if (summary.scheduleId.startsWith(prefix)) found.set(summary.scheduleId, summary)
+  }
+  return found
+}
+
+async function tenantsOf({ database }: ReconcileDeps) {
+  return database.operator
+    .selectFrom('tenants')
+    .select([
+      'id',
+      sql<boolean>`exists (select from streams where tenant = tenants.id and stream >= ${SCHEDULES} and stream < 'schedule0')`.as(
+        'hasSchedules',
+      ),
+    ])
+    .orderBy('id')
+    .execute()
+}
+
+/** Makes Temporal have a schedule as it is wanted, whatever it has. */
+async function put({ temporal }: ReconcileDeps, wanted: Wanted): Promise<'created' | 'updated'> {
+  const { paused, ...rest } = wanted
+  const { scheduleId, ...definition } = rest
+  const { client } = temporal
+  try {
+    await temporal.withDeadline(() => client.schedule.create({ ...rest, state: { paused } }))
+    return 'created'
+  } catch (error) {
+    if (!(error instanceof ScheduleAlreadyRunning)) throw error
+  }
+  await unlessGone(client.schedule.getHandle(scheduleId), (handle) =>
+    temporal.withDeadline(() => handle.update(() => ({ ...definition, state: { paused } }))),
+  )
+  return 'updated'
+}
+
+async function drop({ temporal }: ReconcileDeps, scheduleId: string): Promise<void> {
+  await unlessGone(temporal.client.schedule.getHandle(scheduleId), (handle) =>
+    temporal.withDeadline(() => handle.delete()),
+  )
+}
+
+async function unlessGone(handle: ScheduleHandle, work: (handle: ScheduleHandle) => Promise<void>): Promise<void> {
+  try {
+    await work(handle)
+  } catch (error) {
+    if (!(error instanceof ScheduleNotFoundError)) throw error
+  }
+}
+
+/** Starts the runs of a tenant that were due or asked for and are not at work. @returns how many */
+async function startMissing(
+  deps: ReconcileDeps,
+  tenant: string,
+  schedules: ReadonlyMap<string, ScheduleState>,
+): Promise<number> {
+  const { operator } = deps.database
+  const nowMs = (deps.now ?? Date.now)()
+  let started = 0
+  for (const { id, schedule, since } of schedules.values()) {
+    const runs = await listRuns(operator, tenant, id, { limit: LATEST_RUNS })
+    const due =
+      schedule && !schedule.paused
+        ? missingRuns(
+            { patterns: patternsOf(schedule), clock: zoneClock(schedule.timeZone), sinceMs: Date.parse(since) },
+            runs,
+            nowMs,
+          )
+        : []
+    const open = openRuns(runs).map(({ scheduledAt }) => scheduledAt)
+    for (const scheduledAt of [...open, ...due]) await startRun(deps, tenant, 'report', { schedule: id, scheduledAt })
+    started += open.length + due.length
+  }
+  const verifications = openRuns(await listRuns(operator, tenant, VERIFICATION, { limit: LATEST_RUNS }))
+  for (const run of verifications) {
+    // Whom the pass over all logs has not told yet, its own workflow tells.
+    const ofAll = run.result?.['scope'] === 'installation'
+    await startRun(deps, ofAll ? undefined : tenant, 'verification', run)
+  }
+  return started + verifications.length
+}
+
+async function startMissedVerification(deps: ReconcileDeps): Promise<number> {
+  const { operator } = deps.database
+  const nowMs = (deps.now ?? Date.now)()
+  const system = await operator
+    .selectFrom('tenants')
+    .select('created_at')
+    .where('id', '=', SYSTEM_TENANT)
+    .executeTakeFirst()
+  if (!system) return 0
+  const sinceMs = Math.max(Date.parse(system.created_at), nowMs - VERIFICATION_WITHIN_MS)
+  const runs = await listRuns(operator, SYSTEM_TENANT, VERIFICATION, { limit: LATEST_RUNS })
+  const due = { patterns: nightly(deps.verificationHour), clock: zoneClock('UTC'), sinceMs }
+  const scheduledAt = missingRuns(due, runs, nowMs).at(-1)
+  if (scheduledAt === undefined) return 0
+  await startRun(deps, undefined, 'verification', { schedule: VERIFICATION, scheduledAt })
+  return 1
+}
+
+function nightly(hour: number): Pattern[] {
+  return patternsOfCalendar({ hour })
+}
