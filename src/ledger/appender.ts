@@ -23,11 +23,10 @@ export interface AppenderOptions {
 /** Events in one submission at most, and in one batch unless a single submission is larger. */
 export const MAX_BATCH_EVENTS = 1000
 const MAX_BATCH_BYTES = 4 * 1024 * 1024
-const MAX_IN_FLIGHT = 3
+/** One is written while the next is chained; a third would only make them smaller, and every head of each costs. */
+const MAX_IN_FLIGHT = 2
 /** Events that must wait before a further batch is sent behind one in flight: smaller ones gain nothing. */
 const WORTH_PIPELINING = 64
-/** Flights over which waiting events are shared out; the third takes up what comes between. */
-const SHARED_FLIGHTS = 2
 /** After so many failures in a row a lane queues for its head's lock instead of trying its luck. */
 const FAILURES_BEFORE_QUEUEING = 5
 const QUEUEING_LANES = 4
@@ -414,7 +413,7 @@ export class Appender {
    */
   private share(): number {
     const waiting = this.queuedEvents - this.flyingEvents
-    const share = Math.ceil(waiting / Math.max(1, SHARED_FLIGHTS - this.flights))
+    const share = Math.ceil(waiting / (MAX_IN_FLIGHT - this.flights))
     return Math.min(MAX_BATCH_EVENTS, Math.max(WORTH_PIPELINING, share))
   }
 
