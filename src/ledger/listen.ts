@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type pg from 'pg'
 import type { Database } from '../db/database.js'
-import { ENTRIES_CHANNEL } from './batch.js'
+import { ENTRIES_CHANNEL } from './append-statement.js'
 
 /** Told which tenants' logs grew; undefined where any may have. */
 export type Wake = (tenants: readonly string[] | undefined) => void

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import type { Db } from '../db/database.js'
-import { ENTRIES_CHANNEL, MAX_PAYLOAD_BYTES } from './batch.js'
+import { ENTRIES_CHANNEL, MAX_PAYLOAD_BYTES } from './append-statement.js'
 
 /** Between two notices of one process: one per transaction would cost commands two thirds of their rate. */
 const PAUSE_MS = 20

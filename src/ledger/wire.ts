@@ -103,6 +103,11 @@ export class BinaryArray {
     buffer.writeInt32BE(1, 16)
     return buffer.subarray(0, this.end)
   }
+
+  /** Its only element as a parameter of the element's own type: a view, valid until the next `reset`. */
+  only(): Buffer {
+    return this.buffer.subarray(HEADER_BYTES + 4, this.end)
+  }
 }
 
 /** OIDs of pg_type. */

@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createTenant } from '../../src/keyring/tenants.js'
+import { readHeads } from '../../src/ledger/appender-checks.js'
 import { Appender } from '../../src/ledger/appender.js'
 import { Batch, chainHashAt, lastOf, type Addition, type Head } from '../../src/ledger/batch.js'
 import { eventBytes, type LeafEvent } from '../../src/ledger/event.js'
@@ -146,4 +148,35 @@ describe('in the database', () => {
       })),
     ).toEqual(vectors.entries)
   })
+
+  test.each([1, 3])(
+    'a batch of %i moves the head it was chained onto, once, and passes one that is held',
+    async (events) => {
+      const tenant = `times-${events}`
+      await createTenant(server.db, server.installation, tenant)
+      const [writer, other] = [server.db.client('writer'), server.db.client('writer')]
+      await Promise.all([writer.connect(), other.connect()])
+      const read = async () => {
+        const head = (await readHeads(writer, [{ tenant }])).get(tenant)
+        if (!head) throw new Error(`no head of ${tenant}`)
+        return head
+      }
+      const send = async (head: Head) => {
+        const batch = new Batch()
+        batch.extend(head, [onlyAddition(events)], NOW)
+        const { rows } = await writer.query<{ moved: number[] }>(batch.statement({ notify: true }))
+        return rows.map(({ moved }) => moved)
+      }
+      const stale = await read()
+      expect(await send(await read())).toEqual([[0]])
+      expect(await send(stale)).toEqual([])
+      await other.query('begin')
+      await other.query('select from heads where tenant = $1 for update', [tenant])
+      expect(await send(await read())).toEqual([])
+      await other.query('commit')
+      expect(await send(await read())).toEqual([[0]])
+      await Promise.all([writer.end(), other.end()])
+      expect((await verifyChains(await server.superuser())).get(tenant)).toHaveLength(1 + 2 * events)
+    },
+  )
 })
