@@ -123,7 +123,6 @@ export class Batch {
   }
   private headCount = 0
   private optional: Section[] = []
-  private last: { log: string; by: string; via: string; parts: EnvelopeParts } | undefined
 
   reset(): void {
     this.entries = 0
@@ -141,7 +140,7 @@ export class Batch {
   extend(head: Head, additions: readonly Addition[], nowMs: number): Placed[] {
     const n = this.headCount++
     const atMs = Math.max(nowMs, head.recordedAtMs)
-    const at = new Date(atMs).toISOString()
+    const at = isoTime(atMs)
     this.heads.tenant.text(head.tenant)
     this.heads.fromSeq.int8(head.nextSeq)
     this.heads.fromHash.bytes(head.chainHash)
@@ -151,7 +150,7 @@ export class Batch {
       const { events } = addition
       const first = seq
       const chainHashes = Buffer.allocUnsafe(events.length * HASH_BYTES)
-      const parts = addition.stream ? undefined : this.partsOf(head, addition)
+      const parts = addition.stream ? undefined : partsOf(head, addition)
       for (let index = 0; index < events.length; index++, seq++) {
         const event = events[index]
         if (!event) continue
@@ -210,15 +209,6 @@ export class Batch {
     this.entries++
   }
 
-  /** Most additions of a batch come from few credentials: the last one's parts are often the next one's. */
-  private partsOf({ log, tenant }: Head, { by, via }: Addition): EnvelopeParts {
-    const { last } = this
-    if (last?.log === log && last.by === by && last.via === via) return last.parts
-    const parts = envelopeParts({ by, via, log, tenant })
-    this.last = { log, by, via, parts }
-    return parts
-  }
-
   private seal(n: number, seq: number, groups: readonly SealedGroup[]): void {
     this.use('sealed')
     const { sealed } = this
@@ -265,6 +255,25 @@ export class Batch {
     if (!this.optional.includes(section)) this.optional.push(section)
   }
 }
+
+/** A tenant's entries come from few credentials: the parts for its last one are often the next one's. */
+function partsOf(head: Head, { by, via }: Addition): EnvelopeParts {
+  const last = lastParts.get(head)
+  if (last?.by === by && last.via === via) return last.parts
+  const parts = envelopeParts({ by, via, log: head.log, tenant: head.tenant })
+  lastParts.set(head, { by, via, parts })
+  return parts
+}
+
+const lastParts = new WeakMap<Head, { by: string; via: string; parts: EnvelopeParts }>()
+
+/** Most heads of a batch move at the same millisecond. */
+function isoTime(ms: number): string {
+  if (lastTime.ms !== ms) lastTime = { ms, text: new Date(ms).toISOString() }
+  return lastTime.text
+}
+
+let lastTime = { ms: 0, text: new Date(0).toISOString() }
 
 function partsInStream({ log, tenant }: Head, { by, via, stream }: Addition, index: number): EnvelopeParts {
   if (!stream) throw new Error('an addition without a stream')
