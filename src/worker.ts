@@ -1,14 +1,34 @@
 import { fileURLToPath } from 'node:url'
 import { TASK_QUEUE } from '../workflows/messages.js'
+import { changeApprovalActivities, type ChangeApprovalDeps } from './activities/change-approval.js'
 import { failuresByCode } from './activities/failure.js'
+import { allKinds } from './approvals/kinds.js'
+import { outsideKinds } from './approvals/outside-kinds.js'
+import { accessKinds } from './auth/kinds.js'
+import { packageVersion } from './cli/version.js'
 import type { Config } from './config.js'
 import type { Database } from './db/database.js'
+import { startRefill } from './dispatcher/refill.js'
+import { dispatcher } from './dispatcher/run.js'
+import { Workflows } from './dispatcher/workflows.js'
 import type { Installation } from './keyring/installation.js'
+import { Subjects } from './keyring/subjects.js'
+import { Appender } from './ledger/appender.js'
+import { CountedRecords } from './ledger/counted-records.js'
+import { EntriesListener } from './ledger/listen.js'
+import { Follower } from './ledger/subscribe.js'
 import type { Log } from './log.js'
+import { Guard } from './sinks/guard.js'
+import { logSink } from './sinks/log.js'
 import { openTemporal } from './temporal/connection.js'
 import type { TemporalTarget } from './temporal/target.js'
 import type { WorkflowsState } from './temporal/state.js'
 import { keepWorker } from './temporal/worker-connection.js'
+
+export type WorkerConfig = Pick<
+  Config,
+  'sealedLimitBytes' | 'shutdownTimeoutMs' | 'signingKeysDir' | 'webhookNetworks' | 'webhookTimeoutMs'
+>
 
 export interface WorkerDeps {
   readonly database: Database
@@ -19,6 +39,7 @@ export interface WorkerDeps {
   readonly bundle?: string
   readonly taskQueue?: string
   readonly activities?: object
+  readonly approvals?: Partial<ChangeApprovalDeps>
 }
 
 export interface RunningWorker {
@@ -34,27 +55,81 @@ const BUNDLE = fileURLToPath(new URL('../workflow-bundle.js', import.meta.url))
  * which does what Temporal says. Any number of processes may do so. Returns at once: what cannot be reached is tried
  * again until it can.
  */
-export function startWorker(config: Pick<Config, 'shutdownTimeoutMs'>, deps: WorkerDeps): RunningWorker {
-  const { log } = deps
+export function startWorker(config: WorkerConfig, deps: WorkerDeps): RunningWorker {
+  const { log, database, installation } = deps
+  const taskQueue = deps.taskQueue ?? TASK_QUEUE
+  const trouble = (what: string) => (error: unknown, tenant?: string) =>
+    log.warn({ err: error, ...(tenant !== undefined && { tenant }) }, what)
   const temporal = openTemporal(deps.target)
+  const appender = new Appender(database, { onTrouble: trouble('appending met trouble') })
+  const refusals = new CountedRecords(appender, { onTrouble: trouble('a refused vote was not put on record') })
   const worker = keepWorker({
     temporal,
-    taskQueue: deps.taskQueue ?? TASK_QUEUE,
+    taskQueue,
     bundle: deps.bundle ?? BUNDLE,
-    activities: { ...deps.activities },
+    activities: {
+      ...changeApprovalActivities({
+        database,
+        installation,
+        appender,
+        refusals,
+        subjects: new Subjects(database, installation),
+        kinds: allKinds([...accessKinds, ...outsideKinds]),
+        maxGroupBytes: config.sealedLimitBytes,
+        guard: new Guard(config.webhookNetworks),
+        webhookTimeoutMs: config.webhookTimeoutMs,
+        signingKeysDir: config.signingKeysDir,
+        version: packageVersion(),
+        log: logSink((told, text) => log.info(told, text)),
+        ...deps.approvals,
+      }),
+      ...deps.activities,
+    },
     interceptors: {
       activity: [failuresByCode((error, activity) => log.error({ err: error, activity }, 'an activity failed'))],
     },
     drainMs: config.shutdownTimeoutMs,
     log,
   })
+
+  const listener = new EntriesListener(database, { onTrouble: trouble('listening for entries met trouble') })
+  const workflows = new Workflows(temporal, { installation: installation.id, taskQueue })
+  const follower = new Follower(
+    database,
+    dispatcher({
+      database,
+      workflows,
+      onParked: (tenant, { stream, seq, type }, { code }) =>
+        log.error({ tenant, stream, seq, type, code }, 'an entry was parked: countersign dispatch list'),
+    }),
+    { ...DISPATCHING, listener, onTrouble: trouble('the dispatcher met trouble') },
+  )
+  follower.start()
+  const endRefill = startRefill(
+    { database, temporal, workflows },
+    {
+      onTrouble: trouble('looking after open workflows met trouble'),
+      onRefilled: (counts) => log.info(counts, 'workflows that Temporal lacked were started'),
+    },
+  )
   return {
     get state() {
       return worker.state
     },
     async close() {
-      await worker.close()
-      await temporal.close()
+      await Promise.all([follower.stop(), endRefill(), worker.close()])
+      await refusals.close()
+      await Promise.all([listener.close(), appender.close(), temporal.close()])
     },
   }
 }
+
+/**
+ * Most entries are passed over by the database, so many are looked at at a time. While Temporal is away logs rest for
+ * seconds, not longer: it may be back any moment.
+ */
+const DISPATCHING = {
+  bounds: { tenants: 100, entries: 50_000, bytes: 0 },
+  lingerMs: 5,
+  restMs: { first: 200, most: 10_000 },
+} as const

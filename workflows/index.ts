@@ -2,3 +2,4 @@
 export type * from './messages.js'
 export { reportRun } from './report-run.js'
 export { verification } from './verification.js'
+export { changeApproval } from './change-approval.js'

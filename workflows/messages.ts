@@ -20,3 +20,13 @@ export interface VerificationInput {
   /** As in `ReportRunInput`. */
   readonly scheduledAt?: string
 }
+
+/** The one signal that our workflows know: look at the log again. It carries nothing. */
+export const NUDGE = 'nudge'
+
+/** A change, by reference. */
+export interface ChangeApprovalInput {
+  readonly tenant: string
+  /** Its id. */
+  readonly change: string
+}

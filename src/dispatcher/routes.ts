@@ -38,6 +38,15 @@ interface StreamEvents {
     | 'role.granted'
     | 'role.revoked'
   'role/': 'role.defined' | 'role.removed'
+  'run/':
+    | 'run.requested'
+    | 'run.started'
+    | 'run.completed'
+    | 'run.failed'
+    | 'run.announced'
+    | 'run.announcement-failed'
+    | 'verification.completed'
+  'schedule/': 'schedule.set' | 'schedule.removed'
   'setting/': 'setting.set'
   'subject/': 'subject.key.destroyed'
   'token/': 'token.created' | 'token.revoked'
@@ -91,6 +100,19 @@ export const routes = {
     },
   },
   'role/': { types: { 'role.defined': 'nothing', 'role.removed': 'nothing' } },
+  // What is scheduled is kept in step with Temporal's schedules by a follower of its own: src/schedules/keep.ts.
+  'run/': {
+    types: {
+      'run.requested': 'nothing',
+      'run.started': 'nothing',
+      'run.completed': 'nothing',
+      'run.failed': 'nothing',
+      'run.announced': 'nothing',
+      'run.announcement-failed': 'nothing',
+      'verification.completed': 'nothing',
+    },
+  },
+  'schedule/': { types: { 'schedule.set': 'nothing', 'schedule.removed': 'nothing' } },
   'setting/': { types: { 'setting.set': 'nothing' } },
   'subject/': { types: { 'subject.key.destroyed': 'nothing' } },
   'token/': { types: { 'token.created': 'nothing', 'token.revoked': 'nothing' } },

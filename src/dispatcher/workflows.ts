@@ -1,9 +1,7 @@
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/client'
+import { NUDGE } from '../../workflows/messages.js'
 import type { Temporal } from '../temporal/connection.js'
 import type { Area } from './routes.js'
-
-/** The one signal that every workflow of ours understands: look again. It carries nothing. */
-const NUDGE = 'nudge'
 
 /** Which workflow runs for which stream, and how Temporal is told. */
 export class Workflows {

@@ -9,6 +9,7 @@ import { reportRunActivities } from '../../src/activities/report-run.js'
 import type { Message } from '../../src/activities/tell.js'
 import { verificationActivities } from '../../src/activities/verification.js'
 import { ReportFiles } from '../../src/blobs/files.js'
+import { readConfig } from '../../src/config.js'
 import { inTenant } from '../../src/db/database.js'
 import { entryIndex } from '../../src/followers/entry-index.js'
 import { reportsIndex } from '../../src/followers/reports.js'
@@ -62,19 +63,16 @@ function work(): RunningWorker {
   }
   const log = jsonLog('warn', { write: (line: string) => logged.push(line) })
   const reports = { database: own.db, appender, files: new ReportFiles(reportsFolder) }
-  return startWorker(
-    { shutdownTimeoutMs: 5_000 },
-    {
-      database: own.db,
-      installation: own.installation,
-      target: temporal.target,
-      log,
-      activities: {
-        ...reportRunActivities({ reports, kinds: scheduledReports, tell, publicUrl: 'https://audit.example' }),
-        ...verificationActivities({ database: own.db, tell, log }),
-      },
+  return startWorker(readConfig({ COUNTERSIGN_HOME: own.home, COUNTERSIGN_SHUTDOWN_TIMEOUT_MS: '5000' }), {
+    database: own.db,
+    installation: own.installation,
+    target: temporal.target,
+    log,
+    activities: {
+      ...reportRunActivities({ reports, kinds: scheduledReports, tell, publicUrl: 'https://audit.example' }),
+      ...verificationActivities({ database: own.db, tell, log }),
     },
-  )
+  })
 }
 
 /** A webhook as the log has it. */

@@ -1,0 +1,40 @@
+import { applyChange, type Applied } from '../approvals/commands/apply.js'
+import { deliverChange, type Delivery } from '../approvals/commands/deliver.js'
+import { changeStep, escalateChange, expireChange, remindChange, type ChangeRef } from '../approvals/commands/times.js'
+import { changeStream } from '../approvals/change.js'
+import { readGoverned, type ApprovalDeps } from '../approvals/governed.js'
+import type { ChangeStep } from '../approvals/step.js'
+import { readStream } from '../ledger/streams.js'
+import { changeDelivery } from '../sinks/change-delivery.js'
+import { entryId } from '../sinks/notification.js'
+import { notify, type NotifyDeps } from '../sinks/notify.js'
+
+export type ChangeApprovalDeps = ApprovalDeps & NotifyDeps
+
+export type ChangeApprovalActivities = ReturnType<typeof changeApprovalActivities>
+
+/** What the workflow of a change may do. All of it may be repeated: commands look at the log before they write. */
+export function changeApprovalActivities(deps: ChangeApprovalDeps) {
+  return {
+    changeStep: (ref: ChangeRef): Promise<ChangeStep> => changeStep(deps, ref),
+    applyChange: (ref: ChangeRef): Promise<Applied> => applyChange(deps, ref),
+    expireChange: (ref: ChangeRef): Promise<boolean> => expireChange(deps, ref),
+    remindChange: (ref: ChangeRef): Promise<boolean> => remindChange(deps, ref),
+    escalateChange: (ref: ChangeRef): Promise<boolean> => escalateChange(deps, ref),
+
+    /** Tells people of the last reminder or escalation that the log has of a change. */
+    async tellOfChange({ tenant, change }: ChangeRef): Promise<void> {
+      const entries = await readGoverned(deps, tenant, (tx) => readStream(tx, tenant, changeStream(change)))
+      const told = entries.findLast(({ event }) => TOLD.has(event.type))
+      if (!told) return
+      const kind = entries[0]?.event.data?.['kind'] ?? ''
+      const { seq, at, event } = told
+      const data = { change, kind, ...event.data }
+      await notify(deps, { tenant, id: entryId(tenant, seq), type: event.type, at, data })
+    },
+
+    deliverChange: (ref: ChangeRef): Promise<Delivery> => deliverChange(deps, changeDelivery(deps), ref),
+  }
+}
+
+const TOLD: ReadonlySet<string> = new Set(['change.reminded', 'change.escalated'])
