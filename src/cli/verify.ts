@@ -1,8 +1,10 @@
 import { InvalidArgumentError } from 'commander'
+import { changesCheck } from '../approvals/queries/verify-changes.js'
 import { DomainError, messageOf } from '../errors.js'
 import { verifyCommitments, type CommitmentsVerification } from '../keyring/verify-commitments.js'
 import type { Finding } from '../ledger/findings.js'
 import { verify, type ExpectedEntry, type TenantVerification, type Verification } from '../ledger/verify.js'
+import { changeKinds } from '../registry.js'
 import { recordVerification } from '../ledger/verifications.js'
 import { verifyInDatabase } from '../ledger/verify-in-database.js'
 import { EXIT, leaf, usageError, wholeNumber, type Cli, type ExitCode, type Frame } from './cli.js'
@@ -23,7 +25,8 @@ export function verifyCommand(frame: Frame): void {
     usage: 'verify',
     what: 'check every entry, link and head of one log or of all',
     more: `Names tenant, seq and rule of every finding, goes on, and ends with 1 if there is any. A tail that was cut or
-rewritten together with its head shows only against a hash that somebody kept: --expect takes it.`,
+rewritten together with its head shows only against a hash that somebody kept: --expect takes it. Every change that two
+people had to agree to is decided again from the log.`,
     examples: [
       'verify',
       'verify --tenant acme --from 100000',
@@ -82,6 +85,7 @@ export async function verifyLogs(
     tenant,
     from,
     expect,
+    checks: [changesCheck(changeKinds)],
     signal: cli.signal,
     onProgress: ({ entries, total }: { entries: number; total: number }) =>
       progress.update({ done: entries, total, ratePerS: (entries * 1000) / (performance.now() - began) }),

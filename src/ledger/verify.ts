@@ -3,7 +3,7 @@ import type { Database } from '../db/database.js'
 import { newLendingSocket } from '../db/lending-socket.js'
 import { copyRows, type CopiedRow } from './copy.js'
 import { tenantUnknown } from './errors.js'
-import { Findings, type Finding } from './findings.js'
+import { Findings, type Finding, type Report } from './findings.js'
 import { GENESIS, HASH_BYTES } from './hash.js'
 import { ChainCheck, type Anchor, type StoredHead } from './verify-chain.js'
 import { reportOtherLogs, ROW_COLUMN_COUNT, ROW_COLUMNS, RowCheck, RowReader, type LogOfRow } from './verify-row.js'
@@ -17,10 +17,18 @@ export interface VerifyOptions {
   /** Entries whose chain hash somebody kept: what finds a tail that was cut or rewritten together with its head. */
   readonly expect?: readonly ExpectedEntry[] | undefined
   readonly onFinding?: ((finding: Finding) => void) | undefined
+  /** What a domain knows about its own entries: asked of each log in which nothing else was found. */
+  readonly checks?: readonly DomainCheck[] | undefined
   /** Told a few times a second. */
   readonly onProgress?: ((progress: VerifyProgress) => void) | undefined
   readonly signal?: AbortSignal | undefined
 }
+
+/** Checks one log by what its entries mean; reads as the operator. */
+export type DomainCheck = (
+  database: Database,
+  log: { readonly tenant: string; readonly report: Report; readonly signal?: AbortSignal | undefined },
+) => Promise<void>
 
 export interface ExpectedEntry {
   /** `VerifyOptions.tenant` where it is not given. */
@@ -86,7 +94,7 @@ export async function verify(database: Database, options: VerifyOptions = {}): P
   try {
     await client.connect()
     options.signal?.addEventListener('abort', abort)
-    return await new Run(client, options).run()
+    return await new Run(client, options).run(database)
   } catch (error) {
     options.signal?.throwIfAborted()
     throw error
@@ -123,7 +131,7 @@ class Run {
     this.findings = new Findings(options.onFinding)
   }
 
-  async run(): Promise<Verification> {
+  async run(database: Database): Promise<Verification> {
     const began = performance.now()
     await this.client.query(SNAPSHOT)
     await this.readLogs()
@@ -132,6 +140,7 @@ class Run {
     for (const log of this.logs.values()) await this.finish(log)
     await this.checkStreams()
     await this.client.query('commit')
+    await this.checkMeaning(database)
     const logs = [...this.logs.values()].sort((a, b) => (a.tenant < b.tenant ? -1 : 1))
     return {
       tenants: logs.map((log) => this.result(log)),
@@ -139,6 +148,15 @@ class Run {
       findings: this.findings.kept,
       findingCount: this.findings.count,
       durationMs: Math.round(performance.now() - began),
+    }
+  }
+
+  /** What was tampered with may mean anything: a domain is asked about whole logs only. */
+  private async checkMeaning(database: Database): Promise<void> {
+    const { checks = [], signal } = this.options
+    for (const { tenant, log, report } of this.logs.values()) {
+      if (log === undefined || this.findings.of(tenant) > 0) continue
+      for (const check of checks) await check(database, { tenant, report, signal })
     }
   }
 

@@ -1,4 +1,11 @@
-import { makeTelemetryFilterString, NativeConnection, Runtime, Worker, type LogLevel, type WorkerOptions } from '@temporalio/worker'
+import {
+  makeTelemetryFilterString,
+  NativeConnection,
+  Runtime,
+  Worker,
+  type LogLevel,
+  type WorkerOptions,
+} from '@temporalio/worker'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Log } from '../log.js'
 import { namespaceOf, type Temporal } from './connection.js'

@@ -4,12 +4,12 @@ import { applyChange } from '../../src/approvals/commands/apply.js'
 import { deliverChange } from '../../src/approvals/commands/deliver.js'
 import type { RequestedChange } from '../../src/approvals/commands/request.js'
 import { changeStep } from '../../src/approvals/commands/times.js'
-import { verifyChanges } from '../../src/approvals/queries/verify-changes.js'
 import { DELIVERY_BACKOFF_MS } from '../../src/approvals/step.js'
 import { publicKeysOf } from '../../src/keyring/signing-keys.js'
 import { rfc8785 } from '../../src/ledger/jcs.js'
 import { changeDelivery } from '../../src/sinks/change-delivery.js'
 import { Tenant, type Person } from '../support/changes.js'
+import { findingsIn } from '../support/verify-changes.js'
 import { outsideBench, type OutsideBench } from '../support/outside.js'
 import { receiver, type Received, type Receiver } from '../support/receiver.js'
 
@@ -93,7 +93,7 @@ test('an ordered change is delivered, signed, under its own id, and then applied
   // Called again, by a workflow that did not hear the answer.
   expect(await deliver(change)).toEqual({ closed: true, status: 'applied' })
   expect(there.received).toHaveLength(1)
-  expect((await verifyChanges(bench.server.db, bench.deps.kinds, { tenant: acme.tenant })).findings).toEqual([])
+  expect(await findingsIn(bench.deps, acme.tenant)).toEqual([])
 })
 
 test('what is not taken is tried again when it is due, the same bytes under the same id, until it has failed', async () => {
@@ -141,7 +141,7 @@ test('what was ordered in time may arrive late: it was decided when it was order
   await acme.directly('policy.set', { kind: 'external.deploy', policy: { groups: [{ name: 'more', count: 3 }] } })
   bench.aheadMs = 100 * 24 * 3_600_000
   expect(await deliver(change)).toEqual({ closed: true, status: 'applied' })
-  expect((await verifyChanges(bench.server.db, bench.deps.kinds, { tenant: acme.tenant })).findings).toEqual([])
+  expect(await findingsIn(bench.deps, acme.tenant)).toEqual([])
 })
 
 test('a receiver that is gone for good is not asked again', async () => {

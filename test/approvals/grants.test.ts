@@ -5,13 +5,13 @@ import { issueGrant, redeemGrant } from '../../src/approvals/commands/grant.js'
 import { withdrawChange } from '../../src/approvals/commands/withdraw.js'
 import { applyChange } from '../../src/approvals/commands/apply.js'
 import type { RequestedChange } from '../../src/approvals/commands/request.js'
-import { verifyChanges } from '../../src/approvals/queries/verify-changes.js'
 import { GRANT_TTL_MS, GRANT_TYP } from '../../src/approvals/grant.js'
 import { publicKeysOf, rotateSigningKey, signerOf } from '../../src/keyring/signing-keys.js'
 import { signCompact } from '../../src/approvals/jws.js'
 import { revokeToken } from '../../src/auth/commands.js'
 import { rfc8785 } from '../../src/ledger/jcs.js'
 import { Tenant, type Person } from '../support/changes.js'
+import { findingsIn } from '../support/verify-changes.js'
 import { outsideBench, type OutsideBench } from '../support/outside.js'
 
 let bench: OutsideBench
@@ -88,7 +88,7 @@ test('a grant is issued to the requester, verified by code that is not ours, and
     ['change.redeemed', billing.id, { jti: issued.jti }],
     ['change.applied', 'service:countersign', { payloadHash: change.payloadHash, effects: [] }],
   ])
-  expect((await verifyChanges(bench.server.db, bench.deps.kinds, { tenant: acme.tenant })).findings).toEqual([])
+  expect(await findingsIn(bench.deps, acme.tenant)).toEqual([])
   expect(JSON.stringify(entries)).not.toContain(issued.grant.split('.')[2])
 })
 

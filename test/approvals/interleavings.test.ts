@@ -5,11 +5,11 @@ import { enforceApprovals } from '../../src/approvals/commands/enforce.js'
 import type { ChangeInput, RequestedChange } from '../../src/approvals/commands/request.js'
 import { withdrawChange } from '../../src/approvals/commands/withdraw.js'
 import { DEFAULT_POLICY, HOUR_MS, type Policy } from '../../src/approvals/policy.js'
-import { verifyChanges } from '../../src/approvals/queries/verify-changes.js'
 import { revokeToken } from '../../src/auth/commands.js'
 import { DomainError } from '../../src/errors.js'
 import { say } from '../support/say.js'
 import { changesBench, Tenant, type ChangesBench, type Person } from '../support/changes.js'
+import { findingsIn } from '../support/verify-changes.js'
 
 let bench: ChangesBench
 const totals = { steps: 0, refused: 0, applied: 0 }
@@ -186,8 +186,7 @@ class Story {
       // After the change that set it: a policy in force counts from the next decision on.
       if (event.type === 'policy.set' && area === 'policy') seen.counts.set(id, countOf(data['policy'] as Policy))
     }
-    const audited = await verifyChanges(bench.server.db, bench.deps.kinds, { tenant: this.tenant.tenant })
-    expect(audited.findings).toEqual([])
+    expect(await findingsIn(bench.deps, this.tenant.tenant)).toEqual([])
   }
 }
 
