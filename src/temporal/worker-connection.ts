@@ -1,3 +1,4 @@
+import { IllegalStateError } from '@temporalio/common'
 import {
   makeTelemetryFilterString,
   NativeConnection,
@@ -46,7 +47,6 @@ export function keepWorker(options: KeepWorkerOptions): KeptWorker {
   const end = new AbortController()
   let state: WorkflowsState = 'waiting'
   let working: Worker | undefined
-  installRuntime(log)
 
   const become = (next: WorkflowsState, why?: unknown) => {
     if (state === next || (end.signal.aborted && next === 'ready')) return
@@ -58,6 +58,7 @@ export function keepWorker(options: KeepWorkerOptions): KeptWorker {
   async function work(): Promise<void> {
     const { address, namespace, access } = temporal.target
     await ensureNamespace(temporal)
+    installRuntime(log)
     const connection = await NativeConnection.connect({ address, ...access })
     try {
       const worker = await Worker.create({
@@ -131,32 +132,34 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(ms, undefined, { signal }).catch(() => undefined)
 }
 
-/** The SDK has one runtime for a process: its log lines go to whoever started a worker last. */
-let sink: Log | undefined
-let installed = false
+/**
+ * The SDK has one runtime for a process: its log lines go to whoever installed it. It ends with its last connection, and
+ * one without any would keep the process from ending: so it is installed right before each connection, where there is none.
+ */
 function installRuntime(log: Log): void {
-  sink = log
-  if (installed) return
-  installed = true
   const to = (level: LogLevel) => (message: string, meta?: object) => {
-    if (level === 'ERROR') sink?.error({ ...meta }, message)
-    else if (level === 'WARN') sink?.warn({ ...meta }, message)
-    else sink?.debug({ ...meta }, message)
+    if (level === 'ERROR') log.error({ ...meta }, message)
+    else if (level === 'WARN') log.warn({ ...meta }, message)
+    else log.debug({ ...meta }, message)
   }
-  Runtime.install({
-    logger: {
-      log: (level, message, meta) => to(level)(message, meta),
-      trace: () => {},
-      debug: () => {},
-      info: to('INFO'),
-      warn: to('WARN'),
-      error: to('ERROR'),
-    },
-    // Without, the library's own lines would go past us to the terminal.
-    telemetryOptions: {
-      logging: { forward: {}, filter: makeTelemetryFilterString({ core: 'WARN', other: 'ERROR' }) },
-    },
-    // Signals are ours to handle: the process may have more to end than its worker.
-    shutdownSignals: [],
-  })
+  try {
+    Runtime.install({
+      logger: {
+        log: (level, message, meta) => to(level)(message, meta),
+        trace: () => {},
+        debug: () => {},
+        info: to('INFO'),
+        warn: to('WARN'),
+        error: to('ERROR'),
+      },
+      // Without, the library's own lines would go past us to the terminal.
+      telemetryOptions: {
+        logging: { forward: {}, filter: makeTelemetryFilterString({ core: 'WARN', other: 'ERROR' }) },
+      },
+      // Signals are ours to handle: the process may have more to end than its worker.
+      shutdownSignals: [],
+    })
+  } catch (error) {
+    if (!(error instanceof IllegalStateError)) throw error // else there is one
+  }
 }
