@@ -2,9 +2,6 @@ import { fileURLToPath } from 'node:url'
 import { TASK_QUEUE } from '../workflows/messages.js'
 import { changeApprovalActivities, type ChangeApprovalDeps } from './activities/change-approval.js'
 import { failuresByCode } from './activities/failure.js'
-import { allKinds } from './approvals/kinds.js'
-import { outsideKinds } from './approvals/outside-kinds.js'
-import { accessKinds } from './auth/kinds.js'
 import { packageVersion } from './cli/version.js'
 import type { Config } from './config.js'
 import type { Database } from './db/database.js'
@@ -18,6 +15,7 @@ import { CountedRecords } from './ledger/counted-records.js'
 import { EntriesListener } from './ledger/listen.js'
 import { Follower } from './ledger/subscribe.js'
 import type { Log } from './log.js'
+import { changeKinds } from './registry.js'
 import { Guard } from './sinks/guard.js'
 import { logSink } from './sinks/log.js'
 import { openTemporal } from './temporal/connection.js'
@@ -74,7 +72,7 @@ export function startWorker(config: WorkerConfig, deps: WorkerDeps): RunningWork
         appender,
         refusals,
         subjects: new Subjects(database, installation),
-        kinds: allKinds([...accessKinds, ...outsideKinds]),
+        kinds: changeKinds,
         maxGroupBytes: config.sealedLimitBytes,
         guard: new Guard(config.webhookNetworks),
         webhookTimeoutMs: config.webhookTimeoutMs,

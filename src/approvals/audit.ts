@@ -69,7 +69,7 @@ export class ChangeAudit {
   see(entry: StreamEntry): readonly AuditFinding[] {
     const [area = ''] = entry.stream.split('/')
     if (area === 'change') return this.seeChange(entry)
-    const findings = this.isProtected(area, entry) ? this.authorise(entry) : []
+    const findings = this.isProtected(area, entry) || citesChange(entry) ? this.authorise(entry) : []
     if (area === 'token') this.seeToken(entry)
     else this.governance = evolveGovernance(this.governance, entry)
     return findings
@@ -238,6 +238,11 @@ export class ChangeAudit {
     const minters = new Set([by, ...(this.credentials.get(via)?.minters ?? [])])
     this.credentials.set(name, { via: name, principal, permissions, revoked: false, minters })
   }
+}
+
+/** During setup nothing has to name a change; what names one is held against it all the same. */
+function citesChange({ event }: StreamEntry): boolean {
+  return (event.data?.['authority'] as { change?: string } | undefined)?.change !== undefined
 }
 
 /** Whether a token is the one that a change was about. */

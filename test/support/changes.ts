@@ -8,11 +8,15 @@ import { castVote, type CastVote } from '../../src/approvals/commands/vote.js'
 import type { Decision } from '../../src/approvals/vote.js'
 import { createToken } from '../../src/auth/commands.js'
 import { accessKinds } from '../../src/auth/kinds.js'
+import { inTenant } from '../../src/db/database.js'
 import { createTenant } from '../../src/keyring/tenants.js'
 import { Subjects } from '../../src/keyring/subjects.js'
+import { appendAt, lockHead, streamVersion } from '../../src/ledger/append.js'
 import { Appender } from '../../src/ledger/appender.js'
 import { CountedRecords } from '../../src/ledger/counted-records.js'
 import { readLeaf } from '../../src/ledger/entry.js'
+import type { LeafEvent } from '../../src/ledger/event.js'
+import { prepare } from '../../src/ledger/prepare.js'
 import { host, type Principal } from '../../src/principal.js'
 import { testDatabase, type TestDatabase } from './database.js'
 
@@ -151,6 +155,28 @@ export class Tenant {
   vote(by: Principal, change: RequestedChange, decision: Decision = 'approve'): Promise<CastVote> {
     const { id, payloadHash } = change
     return castVote(this.bench.deps, by, { change: id, decision, payloadHash })
+  }
+
+  /** Appends what other commands would, on from where the stream stands. */
+  async append(stream: string, event: LeafEvent): Promise<number> {
+    const by = this.host
+    return inTenant(this.bench.server.db.command, this.tenant, async (tx) => {
+      const head = await lockHead(tx, this.tenant)
+      const { version, nowMs } = await streamVersion(tx, this.tenant, stream)
+      const events = [prepare(event, { by, stream }, 0)]
+      const addition = { by: by.id, via: by.via, events, stream: { name: stream, version: version + 1 } }
+      const { seq } = await appendAt(tx, head, addition, nowMs + this.bench.aheadMs)
+      return seq
+    })
+  }
+
+  revokeRole(principal: string, role = 'approver'): Promise<number> {
+    const event = { type: 'role.revoked', data: { principal, role } }
+    return this.append(`principal/${principal}`, event)
+  }
+
+  disable(principal: string): Promise<number> {
+    return this.append(`principal/${principal}`, { type: 'principal.disabled', data: { principal } })
   }
 
   /** The events of a stream, or of the whole log, in order. */

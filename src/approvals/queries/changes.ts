@@ -242,21 +242,13 @@ function historyOf({ seq, at, by, via, event }: StreamEntry): HistoryView {
 }
 
 function waitsFor(change: ChangeState, status: ChangeStatus, { groups }: Standing): string {
-  switch (status) {
-    case 'requested': {
-      const missing = groups.filter(({ have, count }) => have < count)
-      const named = missing.map(({ name, have, count }) => `${count - have} of ${name}`).join(', ')
-      return `${named === '' ? 'a vote' : `approval by ${named}`}, until ${change.expiresAt}`
-    }
-    case 'approved':
-      return `being applied, from ${change.approved?.notBefore ?? change.expiresAt} until ${change.applyBy}`
-    case 'applying':
-      return 'what it ordered to be done'
-    case 'applied':
-    case 'expired':
-    case 'failed':
-    case 'rejected':
-    case 'withdrawn':
-      return 'nothing'
+  if (status === 'requested') {
+    const missing = groups.filter(({ have, count }) => have < count)
+    const named = missing.map(({ name, have, count }) => `${count - have} of ${name}`).join(', ')
+    return `${named === '' ? 'a vote' : `approval by ${named}`}, until ${change.expiresAt}`
   }
+  if (status === 'approved') {
+    return `being applied, from ${change.approved?.notBefore ?? change.expiresAt} until ${change.applyBy}`
+  }
+  return status === 'applying' ? 'what it ordered to be done' : 'nothing'
 }
