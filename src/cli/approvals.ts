@@ -1,0 +1,46 @@
+import { applyDirectly, type AppliedDirectly } from '../approvals/commands/direct.js'
+import type { ApprovalDeps } from '../approvals/governed.js'
+import { expectSatisfiable } from '../approvals/queries/satisfied.js'
+import type { StillSatisfiable } from '../auth/removal.js'
+import type { Json } from '../ledger/event.js'
+import { CountedRecords } from '../ledger/counted-records.js'
+import { host as hostPrincipal } from '../principal.js'
+import { changeKinds } from '../registry.js'
+import type { Host } from './host.js'
+
+export const OVERRIDE = [
+  '--override <reason>',
+  'do it although approvals are enforced; on record in the log of the tenant and in that of the operator',
+] as const
+
+/** What commands about changes work with, for as long as `work` takes. */
+export async function withApprovals<T>(host: Host, work: (deps: ApprovalDeps) => Promise<T>): Promise<T> {
+  const refusals = new CountedRecords(host.deps.appender)
+  try {
+    return await work({ ...host.deps, kinds: changeKinds, refusals })
+  } finally {
+    await refusals.close()
+  }
+}
+
+/** Does at once, as the operator, what otherwise is a change. */
+export function directly(
+  host: Host,
+  tenant: string,
+  kind: string,
+  payload: Json,
+  { override }: { readonly override?: string },
+): Promise<AppliedDirectly> {
+  return withApprovals(host, (deps) =>
+    applyDirectly(
+      deps,
+      hostPrincipal(tenant),
+      kind,
+      payload,
+      override === undefined ? {} : { override: { reason: override } },
+    ),
+  )
+}
+
+export const stillSatisfiable: StillSatisfiable = (tx, tenant, change) =>
+  expectSatisfiable(tx, tenant, changeKinds, change)
