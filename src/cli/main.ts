@@ -9,7 +9,9 @@ import { keysCommands } from './keys.js'
 import { logCommands } from './log.js'
 import { migrateCommand } from './migrate.js'
 import { indexCommands } from './reindex.js'
+import { principalCommands } from './principal.js'
 import { reportCommands } from './report.js'
+import { roleCommands } from './role.js'
 import { serveCommand } from './serve.js'
 import { signingKeyCommands } from './signing-key.js'
 import { subjectCommands } from './subject.js'
@@ -86,6 +88,8 @@ function describe(frame: Frame): void {
   doctorCommand(frame)
   tenantCommands(frame)
   tokenCommands(frame)
+  roleCommands(frame)
+  principalCommands(frame)
   importCommands(frame)
   appendCommand(frame)
   logCommands(frame)

@@ -18,7 +18,7 @@ const TAGS = [
   { name: 'changes', description: 'Changes that need two people: requests, votes, policies' },
   { name: 'reports', description: 'Reports for auditors' },
   { name: 'tokens', description: 'Credentials' },
-  { name: 'changes', description: 'What needs more than one person' },
+  { name: 'roles', description: 'Who may do what: roles, and the people and services that have them' },
   { name: 'webhooks', description: 'Where notices and approved changes are sent' },
   { name: 'operations', description: 'Health, metrics, and this description' },
 ]

@@ -25,11 +25,13 @@ import { changeRoutes, ChangeSchema } from './routes/changes.js'
 import { CloudEventSchema, eventRoutes, EventSchema, eventStore } from './routes/events.js'
 import { personalRoutes } from './routes/personal.js'
 import { policyRoutes } from './routes/policies.js'
+import { principalRoutes } from './routes/principals.js'
 import { reportRoutes, ReportSchema } from './routes/reports.js'
 import { keyRoutes } from './routes/keys.js'
 import { entryRoutes, EntrySchema } from './routes/entries.js'
 import { logRoutes } from './routes/log.js'
 import { operationRoutes } from './routes/operations.js'
+import { roleRoutes } from './routes/roles.js'
 import { tokenRoutes } from './routes/tokens.js'
 import { ProblemSchema } from './schemas.js'
 import { secureHeaders } from './security-headers.js'
@@ -153,6 +155,8 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
   await app.register(personalRoutes, deps)
   await app.register(logRoutes, deps)
   await app.register(tokenRoutes, deps)
+  await app.register(roleRoutes, deps)
+  await app.register(principalRoutes, deps)
   await app.register(keyRoutes, deps)
   await app.register(changeRoutes, deps)
   await app.register(policyRoutes, deps)
