@@ -76,6 +76,13 @@ export const settings = {
     ['on', 'off'],
     'whether `up` also runs Temporal, the dispatcher and a worker; without them everything is taken, and what needs a workflow waits',
   ),
+  verificationHour: integer(
+    'COUNTERSIGN_VERIFICATION_HOUR',
+    2,
+    0,
+    23,
+    'hour of the day, in UTC, at which all logs are verified',
+  ),
   httpHost: text('COUNTERSIGN_HTTP_HOST', '127.0.0.1', 'a name or address', 'address that the API listens on'),
   httpPort: integer('COUNTERSIGN_HTTP_PORT', 4700, 0, 65_535, 'port that the API listens on; 0 takes a free one'),
   publicUrl: optional(
@@ -202,6 +209,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>> = p
     temporalNamespace: get(settings.temporalNamespace),
     temporalCacheDir: resolve(get(settings.temporalCacheDir) ?? join(cacheDir(env), 'countersign', 'temporal')),
     workflows: get(settings.workflows),
+    verificationHour: get(settings.verificationHour),
     httpHost: get(settings.httpHost),
     httpPort: get(settings.httpPort),
     publicUrl: get(settings.publicUrl),

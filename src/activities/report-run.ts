@@ -6,6 +6,7 @@ import { DomainError } from '../errors.js'
 import { ulid } from '../ledger/ulid.js'
 import { service } from '../principal.js'
 import { beginRun, completeRun, failRun, recordAnnouncement, type RunRef } from '../schedules/commands.js'
+import { entryId } from '../sinks/notification.js'
 import { findRun } from '../schedules/queries.js'
 import { isEnded, type RunState } from '../schedules/run.js'
 import { untoldOf } from '../schedules/verified.js'
@@ -57,18 +58,17 @@ export function reportRunActivities({ reports, kinds, tell, publicUrl }: ReportR
     /** Tells one recipient how the run ended: with links, never with what the report says. */
     async tellRecipient({ webhook, ...run }: RunRef & { webhook: string }): Promise<void> {
       const { tenant, schedule, scheduledAt } = run
-      const { status, order, result, code, announced } = await expectRun(run)
-      if (announced.some((told) => told.webhook === webhook)) return
+      const { status, order, result, code, announced, endedAt, endedSeq } = await expectRun(run)
+      if (announced.some((each) => each.webhook === webhook) || endedAt === undefined || endedSeq === undefined) return
       const about = { schedule, scheduledAt, ...(order && { report: order.report, period: { ...order.period } }) }
       const formats = (result?.['formats'] ?? []) as string[]
-      await tell(tenant, webhook, {
-        id: `${tenant}/${schedule}/${scheduledAt}`,
-        type: status === 'completed' ? 'run.completed' : 'run.failed',
-        data:
-          status === 'completed'
-            ? { ...about, links: linksOf(publicUrl, result?.['report'] as string, formats) }
-            : { ...about, code: code ?? '' },
-      })
+      const good = {
+        type: 'run.completed',
+        data: { ...about, links: linksOf(publicUrl, result?.['report'] as string, formats) },
+      }
+      const bad = { type: 'run.failed', data: { ...about, code: code ?? '' } }
+      const notice = { tenant, id: entryId(tenant, endedSeq), at: endedAt, ...(status === 'completed' ? good : bad) }
+      await tell(webhook, notice, Context.current().info.attempt)
       await recordAnnouncement(database, run, webhook)
     },
 

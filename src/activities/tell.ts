@@ -1,19 +1,23 @@
-import type { Json } from '../ledger/event.js'
-
-/** What a recipient is told: never what only the log or a report may say. */
-export interface Message {
-  /** The same for every attempt at telling the same. */
-  readonly id: string
-  /** Of the entry that it is about. */
-  readonly type: string
-  readonly data: Readonly<Record<string, Json>>
-}
+import { ApplicationFailure } from '@temporalio/common'
+import type { Notification } from '../sinks/notification.js'
+import { notifyWebhook, type NotifyDeps } from '../sinks/notify.js'
 
 /**
  * Tells one webhook of a tenant.
- * @throws DomainError where it was not delivered
+ * @param attempt from 1
+ * @throws DomainError WEBHOOK_UNKNOWN where it has been removed since; ApplicationFailure with a code where it was not delivered,
+ * and may be another time
  */
-export type Tell = (tenant: string, webhook: string, message: Message) => Promise<void>
+export type Tell = (webhook: string, notice: Notification, attempt: number) => Promise<void>
+
+export function tellWebhooks(deps: Omit<NotifyDeps, 'log'>): Tell {
+  return async (webhook, notice, attempt) => {
+    const { delivered, code = 'WEBHOOK_STATUS', retryAfterS } = await notifyWebhook(deps, webhook, notice, attempt)
+    if (delivered) return
+    const again = retryAfterS === undefined ? {} : { nextRetryDelay: retryAfterS * 1_000 }
+    throw ApplicationFailure.create({ message: code, type: code, ...again })
+  }
+}
 
 /** Where the files of a report are downloaded, by format: absolute where the public address is known. */
 export function linksOf(

@@ -1,5 +1,6 @@
 import { Context } from '@temporalio/activity'
-import { verificationSetting } from '../approvals/settings.js'
+import { verificationSetting, type VerificationSetting } from '../approvals/settings.js'
+import { isSubscribed, webhooksOf } from '../approvals/webhook.js'
 import { readGoverned } from '../approvals/governed.js'
 import type { Database } from '../db/database.js'
 import { messageOf } from '../errors.js'
@@ -8,6 +9,7 @@ import { verify, type TenantVerification, type Verification } from '../ledger/ve
 import type { Log } from '../log.js'
 import { SYSTEM_TENANT } from '../principal.js'
 import { completeVerification, recordAnnouncement } from '../schedules/commands.js'
+import { entryId } from '../sinks/notification.js'
 import { findRun } from '../schedules/queries.js'
 import { isEnded } from '../schedules/run.js'
 import { VERIFICATION } from '../schedules/schedule.js'
@@ -33,6 +35,8 @@ export interface Untold {
   readonly webhook: string
 }
 
+/** The type of the entry that a finding is told of by, and of the notice. */
+const NOTICE = 'verification.completed'
 /** Told in one run at most: whoever operates sees the others in the log. */
 const MOST_TOLD = 1_000
 
@@ -71,7 +75,7 @@ export function verificationActivities({ database, tell, log }: VerificationDeps
       })
 
       async function recordIn(each: TenantVerification): Promise<void> {
-        const { enabled, recipients } = await settingOf(each.tenant)
+        const { enabled, recipients } = await wishesOf(each.tenant)
         // Whoever asked for it gets an answer, whatever the setting; the operator's log names every pass.
         if (!enabled && scope === 'installation' && each.tenant !== last) return
         const outcome = outcomeOf(result, each, scope, recipients)
@@ -97,13 +101,16 @@ export function verificationActivities({ database, tell, log }: VerificationDeps
     async tellFinding({ tenant, webhook, scheduledAt }: Untold & { scheduledAt: string }): Promise<void> {
       const run = { schedule: VERIFICATION, scheduledAt }
       const state = await findRun(database, tenant, run)
-      if (!state?.result || !untoldOf(state).includes(webhook)) return
-      const { findings, rules, range } = state.result
-      await tell(tenant, webhook, {
-        id: `${tenant}/${VERIFICATION}/${scheduledAt}`,
-        type: 'verification.completed',
-        data: { scheduledAt, seq: state.seq, findings: findings ?? 0, rules: rules ?? [], range: range ?? {} },
-      })
+      if (!state?.result || state.endedSeq === undefined || !untoldOf(state).includes(webhook)) return
+      const { findings = 0, rules = [], range = {} } = state.result
+      const notice = {
+        tenant,
+        id: entryId(tenant, state.endedSeq),
+        type: NOTICE,
+        at: state.endedAt ?? '',
+        data: { scheduledAt, seq: state.endedSeq, findings, rules, range },
+      }
+      await tell(webhook, notice, Context.current().info.attempt)
       await recordAnnouncement(database, { tenant, ...run }, webhook)
     },
 
@@ -117,8 +124,13 @@ export function verificationActivities({ database, tell, log }: VerificationDeps
     },
   }
 
-  async function settingOf(tenant: string) {
-    return readGoverned({ database }, tenant, async (_, { governance }) => verificationSetting(governance))
+  /** Whether a log is to be verified, and who is told: those that the setting names, and who wants all such notices. */
+  async function wishesOf(tenant: string): Promise<VerificationSetting> {
+    return readGoverned({ database }, tenant, async (_, { governance }) => {
+      const { enabled, recipients } = verificationSetting(governance)
+      const subscribed = webhooksOf(governance).filter((webhook) => isSubscribed(webhook, NOTICE))
+      return { enabled, recipients: [...new Set([...recipients, ...subscribed.map(({ id }) => id)])].sort() }
+    })
   }
 
   async function tenants(): Promise<string[]> {

@@ -47,6 +47,23 @@ export function verificationSetting({ settings }: Pick<Governance, 'settings'>):
   return (settings.get(VERIFICATION)?.value as VerificationSetting | undefined) ?? STANDARD_VERIFICATION
 }
 
+export interface SettingView {
+  readonly name: string
+  readonly what: string
+  /** What holds now. */
+  readonly value: Json
+  /** Set by the tenant; else it is the standard. */
+  readonly own: boolean
+}
+
+/** Every setting there is, by name. That of the verification is shown as a schedule. */
+export function listSettings({ settings }: Pick<Governance, 'settings'>): SettingView[] {
+  return Object.entries(tenantSettings).map(([name, { what, standard }]) => {
+    const own = settings.get(name)
+    return { name, what, value: own?.value ?? standard, own: own !== undefined }
+  })
+}
+
 interface SettingPayload {
   readonly name: string
   readonly value: Json

@@ -22,6 +22,11 @@ export const permissions = {
   readPolicies: 'changes/policies:read',
   writePolicies: 'changes/policies:write',
   enforceApprovals: 'changes/enforcement:write',
+  readSchedules: 'schedules/schedules:read',
+  writeSchedules: 'schedules/schedules:write',
+  requestRuns: 'schedules/runs:request',
+  readSettings: 'settings/settings:read',
+  writeSettings: 'settings/settings:write',
 } as const
 
 /** Everything. */

@@ -17,6 +17,8 @@ const TAGS = [
   { name: 'log', description: 'Size, head and assurance of the log' },
   { name: 'changes', description: 'Changes that need two people: requests, votes, policies' },
   { name: 'reports', description: 'Reports for auditors' },
+  { name: 'schedules', description: 'Reports and verification at set times, and how their runs went' },
+  { name: 'settings', description: "What a tenant decides about the service's own work" },
   { name: 'tokens', description: 'Credentials' },
   { name: 'roles', description: 'Who may do what: roles, and the people and services that have them' },
   { name: 'webhooks', description: 'Where notices and approved changes are sent' },

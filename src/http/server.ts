@@ -32,6 +32,8 @@ import { entryRoutes, EntrySchema } from './routes/entries.js'
 import { logRoutes } from './routes/log.js'
 import { operationRoutes } from './routes/operations.js'
 import { roleRoutes } from './routes/roles.js'
+import { scheduleRoutes, ScheduleSchema } from './routes/schedules.js'
+import { settingRoutes } from './routes/settings.js'
 import { tokenRoutes } from './routes/tokens.js'
 import { ProblemSchema } from './schemas.js'
 import { secureHeaders } from './security-headers.js'
@@ -50,6 +52,7 @@ export type HttpSettings = Pick<
   | 'publicUrl'
   | 'trustedProxies'
   | 'logLevel'
+  | 'verificationHour'
 >
 
 export interface ServerDeps {
@@ -143,7 +146,15 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
     throw new DomainError('METHOD_NOT_ALLOWED', `this address takes ${allowed.join(', ')}, not ${request.method}`)
   })
 
-  for (const schema of [ProblemSchema, EventSchema, CloudEventSchema, EntrySchema, ReportSchema, ChangeSchema])
+  for (const schema of [
+    ProblemSchema,
+    EventSchema,
+    CloudEventSchema,
+    EntrySchema,
+    ReportSchema,
+    ScheduleSchema,
+    ChangeSchema,
+  ])
     app.addSchema(schema)
   await describeApi(app, { version: deps.version, publicUrl: settings.publicUrl })
   await app.register(eventRoutes, {
@@ -161,6 +172,8 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
   await app.register(changeRoutes, deps)
   await app.register(policyRoutes, deps)
   await app.register(reportRoutes, deps)
+  await app.register(scheduleRoutes, deps)
+  await app.register(settingRoutes, deps)
   await app.register(operationRoutes, deps)
   return { app, routes }
 }

@@ -41,38 +41,58 @@ export interface Reconciled {
   readonly started: number
 }
 
+/** Updating asks the schedule's own workflow first, which a busy Temporal answers late. */
+const UPDATE_TIMEOUT_MS = 20_000
 /** Runs of a schedule that are looked at: the last one that was due is among them, unless people ask for many. */
 const LATEST_RUNS = 25
 /** A verification that was missed is made up for within this: later ones look at the same. */
 const VERIFICATION_WITHIN_MS = 2 * DAY_MS
 
-/** Makes Temporal's schedules, and the runs that were due, agree with the log: of all tenants. */
+/** Failures after which reconciling gives up for this time. */
+const MOST_TROUBLES = 5
+
+/**
+ * Makes Temporal's schedules, and the runs that were due, agree with the log: of all tenants. What fails holds up nothing else.
+ * @throws AggregateError of what failed, at the end
+ */
 export async function reconcile(deps: ReconcileDeps): Promise<Reconciled> {
   // What is there is read first: a schedule that is set meanwhile then looks missing, and not like one too many.
   const found = await foundSchedules(deps)
-  const tenants = await tenantsOf(deps)
   const counts = { created: 0, updated: 0, removed: 0, started: 0 }
+  const troubles: unknown[] = []
+  const attempt = async (work: () => Promise<Partial<Reconciled>>): Promise<void> => {
+    try {
+      for (const [name, count] of Object.entries(await work())) counts[name as keyof Reconciled] += count
+    } catch (error) {
+      if (troubles.push(error) >= MOST_TROUBLES) throw failed(troubles)
+    }
+  }
   const wanted = [wantedVerification(deps.installation, nightly(deps.verificationHour))]
-  for (const { id: tenant, hasSchedules } of tenants) {
+  for (const { id: tenant, hasSchedules } of await tenantsOf(deps)) {
     const schedules = hasSchedules
       ? await readSchedules(deps.database.operator, tenant)
       : new Map<string, ScheduleState>()
     wanted.push(...wantedOf(deps, tenant, schedules))
-    counts.started += await startMissing(deps, tenant, schedules)
+    await attempt(async () => ({ started: await startMissing(deps, tenant, schedules) }))
   }
   for (const each of wanted) {
     const summary = found.get(each.scheduleId)
-    if (summary && isAsWanted(each, summary)) continue
-    counts[await put(deps, each)]++
+    if (!summary || !isAsWanted(each, summary)) await attempt(async () => ({ [await put(deps, each)]: 1 }))
   }
   const names = new Set(wanted.map(({ scheduleId }) => scheduleId))
-  for (const id of found.keys()) {
-    if (names.has(id)) continue
-    await drop(deps, id)
-    counts.removed++
+  for (const id of [...found.keys()].filter((id) => !names.has(id))) {
+    await attempt(async () => {
+      await drop(deps, id)
+      return { removed: 1 }
+    })
   }
-  counts.started += await startMissedVerification(deps)
+  await attempt(async () => ({ started: await startMissedVerification(deps) }))
+  if (troubles.length > 0) throw failed(troubles)
   return counts
+}
+
+function failed(troubles: readonly unknown[]): AggregateError {
+  return new AggregateError(troubles, `${troubles.length} of what Temporal was to be told failed`)
 }
 
 /**
@@ -157,7 +177,7 @@ async function put({ temporal }: ReconcileDeps, wanted: Wanted): Promise<'create
     if (!(error instanceof ScheduleAlreadyRunning)) throw error
   }
   await unlessGone(client.schedule.getHandle(scheduleId), (handle) =>
-    temporal.withDeadline(() => handle.update(() => ({ ...definition, state: { paused } }))),
+    temporal.withDeadline(() => handle.update(() => ({ ...definition, state: { paused } })), UPDATE_TIMEOUT_MS),
   )
   return 'updated'
 }

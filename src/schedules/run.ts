@@ -40,6 +40,8 @@ export interface RunState extends RunId {
   readonly announced: readonly { readonly webhook: string; readonly code?: string }[]
   readonly startedAt?: string
   readonly endedAt?: string
+  /** The entry that ended it. */
+  readonly endedSeq?: number
   readonly version: number
   /** Of its last entry. */
   readonly seq: number
@@ -91,11 +93,11 @@ export function evolveRun(state: RunState | undefined, entry: StreamEntry): RunS
     case 'run.started':
       return { ...now, status: 'started', order: data as unknown as ReportOrder, startedAt: at }
     case 'run.completed':
-      return { ...now, status: 'completed', result: data, endedAt: at }
+      return { ...now, status: 'completed', result: data, endedAt: at, endedSeq: seq }
     case 'verification.completed':
-      return { ...now, kind: 'verification', status: 'completed', result: data, endedAt: at }
+      return { ...now, kind: 'verification', status: 'completed', result: data, endedAt: at, endedSeq: seq }
     case 'run.failed':
-      return { ...now, status: 'failed', code: data['code'] as string, endedAt: at }
+      return { ...now, status: 'failed', code: data['code'] as string, endedAt: at, endedSeq: seq }
     case 'run.announced':
       return { ...now, announced: [...before.announced, { webhook: data['webhook'] as string }] }
     case 'run.announcement-failed': {
