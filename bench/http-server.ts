@@ -16,6 +16,7 @@ import { EntriesListener } from '../src/ledger/listen.js'
 import { LiveFeed } from '../src/ledger/live.js'
 import { host } from '../src/principal.js'
 import { changeKinds } from '../src/registry.js'
+import { openOutside } from '../src/sinks/outside.js'
 import { TENANTS, tenantOf } from './store.js'
 
 /**
@@ -37,7 +38,11 @@ const { app } = await buildServer({
   version: 'bench',
   database,
   ingest,
-  approvals: { ...ingest, kinds: changeKinds, refusals: new CountedRecords(appender) },
+  approvals: openOutside(
+    settings,
+    { ...ingest, kinds: changeKinds, refusals: new CountedRecords(appender) },
+    { version: 'bench', log: () => undefined },
+  ),
   reports: { database, appender, files: new ReportFiles(settings.reportsDir), fonts: settings.fonts },
   live,
   authenticator: new Authenticator(database),

@@ -25,6 +25,7 @@ import { Follower } from './ledger/subscribe.js'
 import { SYSTEM_TENANT } from './principal.js'
 import type { WorkflowsState } from './temporal/state.js'
 import { changeKinds } from './registry.js'
+import { openOutside } from './sinks/outside.js'
 
 export interface ServiceOptions {
   /** Where the database is; only its place is used, not its credentials. */
@@ -88,12 +89,17 @@ export async function startService(config: Config, options: ServiceOptions): Pro
       subjects: new Subjects(database, installation),
       maxGroupBytes: config.sealedLimitBytes,
     }
+    const approvals = openOutside(
+      config,
+      { ...ingest, kinds: changeKinds, refusals },
+      { version: packageVersion(), log: (told, text) => app?.log.info(told, text) },
+    )
     const server = await buildServer({
       settings: config,
       version: packageVersion(),
       database,
       ingest,
-      approvals: { ...ingest, kinds: changeKinds, refusals },
+      approvals,
       live,
       reports: { database, appender, files: new ReportFiles(config.reportsDir), fonts: config.fonts },
       authenticator: new Authenticator(database),

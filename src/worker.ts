@@ -16,8 +16,7 @@ import { EntriesListener } from './ledger/listen.js'
 import { Follower } from './ledger/subscribe.js'
 import type { Log } from './log.js'
 import { changeKinds } from './registry.js'
-import { Guard } from './sinks/guard.js'
-import { logSink } from './sinks/log.js'
+import { openOutside } from './sinks/outside.js'
 import { openTemporal } from './temporal/connection.js'
 import type { TemporalTarget } from './temporal/target.js'
 import type { WorkflowsState } from './temporal/state.js'
@@ -25,7 +24,7 @@ import { keepWorker } from './temporal/worker-connection.js'
 
 export type WorkerConfig = Pick<
   Config,
-  'sealedLimitBytes' | 'shutdownTimeoutMs' | 'signingKeysDir' | 'webhookNetworks' | 'webhookTimeoutMs'
+  'publicUrl' | 'sealedLimitBytes' | 'shutdownTimeoutMs' | 'signingKeysDir' | 'webhookNetworks' | 'webhookTimeoutMs'
 >
 
 export interface WorkerDeps {
@@ -61,24 +60,26 @@ export function startWorker(config: WorkerConfig, deps: WorkerDeps): RunningWork
   const temporal = openTemporal(deps.target)
   const appender = new Appender(database, { onTrouble: trouble('appending met trouble') })
   const refusals = new CountedRecords(appender, { onTrouble: trouble('a refused vote was not put on record') })
+  const outside = openOutside(
+    config,
+    {
+      database,
+      installation,
+      appender,
+      refusals,
+      subjects: new Subjects(database, installation),
+      kinds: changeKinds,
+      maxGroupBytes: config.sealedLimitBytes,
+    },
+    { version: packageVersion(), log: (told, text) => log.info(told, text) },
+  )
   const worker = keepWorker({
     temporal,
     taskQueue,
     bundle: deps.bundle ?? BUNDLE,
     activities: {
       ...changeApprovalActivities({
-        database,
-        installation,
-        appender,
-        refusals,
-        subjects: new Subjects(database, installation),
-        kinds: changeKinds,
-        maxGroupBytes: config.sealedLimitBytes,
-        guard: new Guard(config.webhookNetworks),
-        webhookTimeoutMs: config.webhookTimeoutMs,
-        signingKeysDir: config.signingKeysDir,
-        version: packageVersion(),
-        log: logSink((told, text) => log.info(told, text)),
+        ...outside,
         ...deps.approvals,
       }),
       ...deps.activities,

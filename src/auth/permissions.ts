@@ -27,6 +27,9 @@ export const permissions = {
   requestRuns: 'schedules/runs:request',
   readSettings: 'settings/settings:read',
   writeSettings: 'settings/settings:write',
+  redeemGrants: 'grants/grants:redeem',
+  readWebhooks: 'webhooks/webhooks:read',
+  writeWebhooks: 'webhooks/webhooks:write',
 } as const
 
 /** Everything. */

@@ -3,7 +3,6 @@ import Fastify, { LogController } from 'fastify'
 import type { FastifyBaseLogger, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { ReportDeps } from '../../reports/generate.js'
-import type { ApprovalDeps } from '../approvals/governed.js'
 import type { Authenticator } from '../auth/queries.js'
 import type { Config } from '../config.js'
 import type { Database } from '../db/database.js'
@@ -13,6 +12,7 @@ import type { LiveFeed } from '../ledger/live.js'
 import type { WorkflowsState } from '../temporal/state.js'
 import { parseStrict } from '../ledger/gate.js'
 import { storeUnavailable } from '../ledger/errors.js'
+import type { Outside } from '../sinks/outside.js'
 import { guardRoutes, type RouteAccess } from './authorize.js'
 import { describeApi } from './describe.js'
 import type { Denials } from './denials.js'
@@ -35,6 +35,8 @@ import { roleRoutes } from './routes/roles.js'
 import { scheduleRoutes, ScheduleSchema } from './routes/schedules.js'
 import { settingRoutes } from './routes/settings.js'
 import { tokenRoutes } from './routes/tokens.js'
+import { takingRoutes } from './routes/taking.js'
+import { webhookRoutes } from './routes/webhooks.js'
 import { ProblemSchema } from './schemas.js'
 import { secureHeaders } from './security-headers.js'
 import { validatorCompiler } from './validate.js'
@@ -59,7 +61,7 @@ export interface ServerDeps {
   readonly settings: HttpSettings
   readonly database: Database
   readonly ingest: IngestDeps
-  readonly approvals: ApprovalDeps
+  readonly approvals: Outside
   readonly reports: ReportDeps
   readonly live: LiveFeed
   readonly authenticator: Authenticator
@@ -171,6 +173,8 @@ export async function buildServer(deps: ServerDeps): Promise<HttpServer> {
   await app.register(keyRoutes, deps)
   await app.register(changeRoutes, deps)
   await app.register(policyRoutes, deps)
+  await app.register(takingRoutes, deps)
+  await app.register(webhookRoutes, deps)
   await app.register(reportRoutes, deps)
   await app.register(scheduleRoutes, deps)
   await app.register(settingRoutes, deps)

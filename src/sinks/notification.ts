@@ -25,3 +25,6 @@ export function entryId(tenant: string, seq: number): string {
 export function notificationBody({ tenant, type, at, data }: Notification): Buffer {
   return Buffer.from(JSON.stringify({ type, timestamp: at, data: { tenant, ...data } }))
 }
+
+/** The type of a notice that tells nothing but that the way is open. */
+export const WEBHOOK_TESTED = 'webhook.tested'

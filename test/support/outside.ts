@@ -3,6 +3,7 @@ import type { GrantDeps } from '../../src/approvals/commands/grant.js'
 import { allKinds } from '../../src/approvals/kinds.js'
 import { outsideKinds } from '../../src/approvals/outside-kinds.js'
 import { accessKinds } from '../../src/auth/kinds.js'
+import { tokenCreate } from '../../src/auth/token-kind.js'
 import { Guard, type Lookup } from '../../src/sinks/guard.js'
 import type { Notification } from '../../src/sinks/notification.js'
 import type { NotifyDeps } from '../../src/sinks/notify.js'
@@ -21,7 +22,7 @@ export async function outsideBench(lookup?: Lookup): Promise<OutsideBench> {
   const guard = new Guard(['127.0.0.0/8', '::1'], lookup)
   const deps = {
     ...bench.deps,
-    kinds: allKinds([...accessKinds, noteKind, ...outsideKinds]),
+    kinds: allKinds([...accessKinds, noteKind, tokenCreate, ...outsideKinds]),
     surroundings: { checkTarget: (url: string) => guard.resolve(url) },
     clock: (databaseMs: number) => databaseMs + bench.aheadMs,
     signingKeysDir: join(bench.server.home, 'signing-keys'),

@@ -129,7 +129,7 @@ async function overrule(
 }
 
 /** The same in the operator's own log, in the same transaction: one is not written without the other. */
-async function tellOperator(tx: Tx, tenant: string, kind: string, nowMs: number): Promise<void> {
+export async function tellOperator(tx: Tx, tenant: string, kind: string, nowMs: number): Promise<void> {
   const by = host(SYSTEM_TENANT)
   const event = { type: 'host.overrode', actor: actorOf(by), data: { kind, tenant } }
   await bind(tx, SYSTEM_TENANT)
