@@ -1,5 +1,4 @@
 import { sql } from 'kysely'
-import { ACCESS_PREFIXES, foldAccess } from '../auth/access.js'
 import { inTenant, type Database, type Tx } from '../db/database.js'
 import type { Installation } from '../keyring/installation.js'
 import type { Subjects } from '../keyring/subjects.js'
@@ -8,10 +7,10 @@ import type { Appender } from '../ledger/appender.js'
 import type { Head } from '../ledger/batch.js'
 import { tenantUnknown } from '../ledger/errors.js'
 import type { CountedRecords } from '../ledger/counted-records.js'
-import { readStreams, type StreamEntry } from '../ledger/streams.js'
+import { readStreams } from '../ledger/streams.js'
 import { wake } from '../ledger/wake.js'
 import type { Principal } from '../principal.js'
-import { evolveGovernance, GOVERNANCE_PREFIXES, NO_GOVERNANCE, type Governance } from './governance.js'
+import { evolveGovernanceBy, GOVERNANCE_PREFIXES, NO_GOVERNANCE, type Governance } from './governance.js'
 import type { Kinds, Surroundings } from './kind.js'
 import type { ReminderTimes } from './step.js'
 
@@ -130,16 +129,10 @@ async function foldGovernance(
   const before = found?.log === log && found.nextSeq <= nextSeq ? found : undefined
   if (before?.nextSeq === nextSeq) return before.governance
   const entries = await readStreams(tx, tenant, GOVERNANCE_PREFIXES, (before?.nextSeq ?? 0) - 1)
-  const governance = foldAll(before?.governance ?? NO_GOVERNANCE, entries)
+  const governance = evolveGovernanceBy(before?.governance ?? NO_GOVERNANCE, entries)
   tenants.delete(tenant)
   const [oldest] = tenants.keys()
   if (oldest !== undefined && tenants.size >= MAX_KNOWN) tenants.delete(oldest)
   tenants.set(tenant, { log, nextSeq, governance })
   return governance
-}
-
-/** As `evolveGovernance` does one by one; whoever may do what is copied once, however many entries there are. */
-function foldAll(governance: Governance, entries: readonly StreamEntry[]): Governance {
-  const rest = entries.filter(({ stream }) => !ACCESS_PREFIXES.some((prefix) => stream.startsWith(prefix)))
-  return { ...rest.reduce(evolveGovernance, governance), access: foldAccess(governance.access, entries) }
 }

@@ -50,16 +50,33 @@ export const MAX_DESCRIPTION = 200
  * does not know, TOKEN_DESCRIPTION_INVALID
  */
 export async function createToken(database: Database, by: Principal, request: TokenRequest): Promise<CreatedToken> {
-  const { principal, permissions, description } = request
-  const expiresAt = request.expiresAt === undefined ? undefined : instant(request.expiresAt)
-  const grant = { principal, permissions, ...(expiresAt !== undefined && { expiresAt }) }
+  const grant = grantOf(request)
   return governed({ database }, by, async (tx, now) => {
     checkGrant(grant, now.nowMs)
     const { authority, effects } = minting(now.governance, by, grant)
-    await expectKnownPerson(tx, by.tenant, principal)
+    await expectKnownPerson(tx, by.tenant, grant.principal)
     await appendEffects(tx, now, by, effects)
-    return mintToken(tx, now, { by, authority }, { ...grant, ...(description !== undefined && { description }) })
+    return mintToken(tx, now, { by, authority }, grant)
   })
+}
+
+/**
+ * What a token asked for is to be.
+ * @throws DomainError TOKEN_EXPIRY_INVALID
+ */
+export function grantOf({ principal, permissions, ...request }: TokenRequest): DescribedGrant {
+  const { description } = request
+  const expiresAt = request.expiresAt === undefined ? undefined : instant(request.expiresAt)
+  return {
+    principal,
+    permissions,
+    ...(expiresAt !== undefined && { expiresAt }),
+    ...(description !== undefined && { description }),
+  }
+}
+
+export interface DescribedGrant extends TokenGrant {
+  readonly description?: string
 }
 
 /**
@@ -70,7 +87,7 @@ export async function mintToken(
   tx: Tx,
   now: Pick<Governed, 'head' | 'nowMs'>,
   ground: Ground,
-  { description, ...grant }: TokenGrant & { readonly description?: string },
+  { description, ...grant }: DescribedGrant,
 ): Promise<CreatedToken> {
   checkDescription(description)
   checkGrant(grant, now.nowMs)

@@ -80,7 +80,10 @@ export function checkGrant({ principal, permissions, expiresAt }: TokenGrant, no
   }
 }
 
-/** The entry that names a new token, never its secret. Only where it is sensitive does it say why it may be made. */
+/**
+ * The entry that names a new token, never its secret. It says why it may be made where that is a change or an override, and
+ * during setup where it is sensitive.
+ */
 export function tokenCreated({ by, authority, cause }: Ground, id: string, grant: TokenGrant): LeafEvent {
   const { principal, permissions, expiresAt } = grant
   return {
@@ -91,7 +94,7 @@ export function tokenCreated({ by, authority, cause }: Ground, id: string, grant
       permissions: [...permissions],
       principal,
       ...(expiresAt !== undefined && { expiresAt }),
-      ...(isSensitive(permissions) && { authority: { ...authority } }),
+      ...((!('setup' in authority) || isSensitive(permissions)) && { authority: { ...authority } }),
     },
     targets: [{ id: `token:${id}`, type: 'token' }, partyOf(principal)],
   }

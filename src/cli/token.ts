@@ -1,10 +1,14 @@
 import { InvalidArgumentError } from 'commander'
-import { createToken, revokeToken } from '../auth/commands.js'
+import { overriding } from '../approvals/commands/direct.js'
+import { createToken, grantOf, mintToken, revokeToken, type CreatedToken, type TokenRequest } from '../auth/commands.js'
+import { TOKEN_CREATE } from '../auth/minting.js'
 import { ADMIN, AUDITOR } from '../auth/permissions.js'
 import { listTokens, type TokenView } from '../auth/queries.js'
+import { DomainError } from '../errors.js'
 import { host as hostPrincipal } from '../principal.js'
+import { OVERRIDE, withApprovals } from './approvals.js'
 import { leaf, usageError, wholeNumber, type Cli, type Frame } from './cli.js'
-import { tenantOf, withHost } from './host.js'
+import { tenantOf, withHost, type Host } from './host.js'
 import { principalOf } from './persons.js'
 import { fields, printable, table } from './terminal.js'
 
@@ -20,7 +24,8 @@ export function tokenCommands(frame: Frame): void {
     usage: 'create',
     what: 'make a token; its secret is shown this once',
     more: `A token acts for a service or a person in one tenant. A person may be named by e-mail address: who is new gets a
-pseudonym, and only that stands in the log. Permissions read area/resource:verb, * for a whole segment.`,
+pseudonym, and only that stands in the log. Permissions read area/resource:verb, * for a whole segment. Once approvals
+are enforced a token does no more than its principal's roles, and a sensitive one takes a change that two people approve.`,
     examples: [
       'token create --tenant acme --principal service:billing --permission ledger/events:write',
       'token create --tenant acme --principal email:ada@example.org --role auditor --expires 90d',
@@ -32,7 +37,8 @@ pseudonym, and only that stands in the log. Permissions read area/resource:verb,
         .option('--permission <permission...>', 'what it may do; may be given several times')
         .option('--role <role>', 'instead of permissions: admin (everything) or auditor (read and report)', role)
         .option('--expires <when>', '90d, 12h, or a time such as 2027-01-01T00:00:00Z; without it: when revoked')
-        .option('--description <text>', 'a note for whoever lists tokens; stays out of the log'),
+        .option('--description <text>', 'a note for whoever lists tokens; stays out of the log')
+        .option(...OVERRIDE),
     run: create,
   })
   leaf(frame, token, {
@@ -63,6 +69,7 @@ interface CreateOptions {
   role?: string
   expires?: string
   description?: string
+  override?: string
 }
 
 async function create(cli: Cli, options: CreateOptions): Promise<void> {
@@ -75,12 +82,7 @@ async function create(cli: Cli, options: CreateOptions): Promise<void> {
   await withHost(cli, async (host) => {
     const tenant = await tenantOf(host, options.tenant)
     const principal = await principalOf(host, tenant, options.principal)
-    const made = await createToken(host.database, hostPrincipal(tenant), {
-      principal,
-      permissions,
-      expiresAt,
-      description,
-    })
+    const made = await make(host, tenant, { principal, permissions, expiresAt, description }, options.override)
     cli.result({ tenant, ...made }, () => {
       const shown = fields(
         [
@@ -95,6 +97,25 @@ async function create(cli: Cli, options: CreateOptions): Promise<void> {
       return `${shown}${cli.paint.out.dim('Keep it now: only its digest is stored.')}\n`
     })
   })
+}
+
+/** Makes a token; where that takes a change, by override if there is a reason for one. */
+async function make(
+  host: Host,
+  tenant: string,
+  request: TokenRequest,
+  reason: string | undefined,
+): Promise<CreatedToken> {
+  const by = hostPrincipal(tenant)
+  try {
+    return await createToken(host.database, by, request)
+  } catch (error) {
+    const changes = error instanceof DomainError && error.code === 'CHANGE_REQUIRED'
+    if (!changes || reason === undefined) throw error
+    return withApprovals(host, (deps) =>
+      overriding(deps, by, TOKEN_CREATE, { reason }, (tx, now, ground) => mintToken(tx, now, ground, grantOf(request))),
+    )
+  }
 }
 
 /** `90d`, `12h`, or a time that is passed on as it is. */

@@ -130,6 +130,23 @@ test('once approvals are enforced the host may override, on record in two logs',
   expect(JSON.stringify(log)).not.toContain('everybody left')
 })
 
+test('a lost credential is replaced by override, within what its principal may do', async () => {
+  await newTenant('lost')
+  await answer('token', 'create', '-t', 'lost', '-p', 'service:admin', '--role', 'admin')
+  await write('lost', ENFORCEMENT_STREAM, { type: 'approvals.enforced' })
+  const create = (...words: string[]) => ['token', 'create', '-t', 'lost', '-p', 'service:admin', ...words]
+  expect(await refusal(...create('--role', 'admin'))).toBe('CHANGE_REQUIRED')
+  const made = await answer(...create('--role', 'admin', '--override', 'the only token was lost', '--expires', '1d'))
+  expect(made).toMatchObject({ principal: 'service:admin', token: expect.stringMatching(/^cs_lost\./) as string })
+  const log = await events('lost')
+  expect(log.slice(-2)).toMatchObject([
+    { type: 'host.overrode', data: { kind: 'token.create' } },
+    { type: 'token.created', cause: log.length - 2, data: { authority: { override: true } } },
+  ])
+  const beyond = ['token', 'create', '-t', 'lost', '-p', 'service:new', '--role', 'admin', '--override', 'why not']
+  expect(await refusal(...beyond)).toBe('TOKEN_BEYOND_ROLES')
+})
+
 test('migrate registers the principals of tokens from before; twice changes nothing', async () => {
   await newTenant('old')
   const id = ulid()

@@ -66,6 +66,36 @@ export async function applyDirectly(
   return second
 }
 
+/** What an override gives whoever does the work something to cite by. */
+export interface OverrideGround {
+  readonly by: Principal
+  readonly authority: Authority
+  /** Seq of the entry that records the override. */
+  readonly cause: number
+}
+
+/**
+ * Has the host do, against the rule, what no kind's effects do: making a token. The override stands in both logs before it.
+ * @throws DomainError CHANGE_REQUIRED for anybody but the host, CHANGE_REASON_MISSING, and what `work` throws
+ */
+export async function overriding<T>(
+  deps: ApprovalDeps,
+  by: Principal,
+  kindName: string,
+  override: { readonly reason: string },
+  work: (tx: Tx, now: Governed, ground: OverrideGround) => Promise<T>,
+): Promise<T> {
+  if (!mayOverride(by, override)) throw changeRequired(kindName)
+  checkReason(override.reason)
+  return withSealed(deps, by, override, (sealed) =>
+    governed(deps, by, async (tx, now) => {
+      const cause = now.head.nextSeq
+      await recordOverride(tx, { by, kindName, sealed, now })
+      return work(tx, now, { by, authority: { override: true }, cause })
+    }),
+  )
+}
+
 function mayOverride(by: Principal, override: DirectOptions['override']): boolean {
   return override !== undefined && by.id === HOST && by.via === 'host'
 }
@@ -116,6 +146,19 @@ async function overrule(
   // The entry that records the override comes first, so that what it brings about can name it.
   const writings = await prepareEffects(tx, { deps, by, kind, payload, context, now })
   if (writings.length === 0) return { authority, effects: [] }
+  await recordOverride(tx, { by, kindName, sealed, now })
+  const placed = await write(tx, now, writings)
+  return { authority, effects: writings.map(({ stream }, n) => ({ stream, seq: placed[n]?.seq ?? -1 })) }
+}
+
+interface Override {
+  readonly by: Principal
+  readonly kindName: string
+  readonly sealed: SealedParts
+  readonly now: Governed
+}
+
+async function recordOverride(tx: Tx, { by, kindName, sealed, now }: Override): Promise<void> {
   if (by.tenant !== SYSTEM_TENANT) await tellOperator(tx, by.tenant, kindName, now.nowMs)
   const event = {
     type: 'host.overrode',
@@ -124,8 +167,6 @@ async function overrule(
     ...(sealed.commitments.length > 0 && { sealed: sealed.commitments }),
   }
   await write(tx, now, [{ by, event, sealed }])
-  const placed = await write(tx, now, writings)
-  return { authority, effects: writings.map(({ stream }, n) => ({ stream, seq: placed[n]?.seq ?? -1 })) }
 }
 
 /** The same in the operator's own log, in the same transaction: one is not written without the other. */
