@@ -257,10 +257,10 @@ async function chainedSender(store: Store): Promise<Sender> {
   }
 }
 
-/** The same leaves into a table with the same key, by the same kind of statement, without hashes and heads. */
+/** The same leaves by the same kind of statement into a table made like that of the entries, without hashes and heads. */
 async function unchainedSender(store: Store): Promise<Sender> {
-  await makePlainTable(store.admin)
-  const client = new pg.Client({ connectionString: store.url, pipeline: true })
+  await makeUnchainedTable(store.admin)
+  const client = store.database.client('writer', { pipeline: true })
   await client.connect()
   await client.query(`set plan_cache_mode = 'force_generic_plan'`)
   const hash = Buffer.alloc(32, 7)
@@ -306,15 +306,30 @@ async function unchainedSender(store: Store): Promise<Sender> {
       }
       seq += events.length / TENANTS
       await client.query({
-        name: 'plain',
-        text: `with wanted as materialized (select tenant, at, nth - 1 as n from unnest($1::text[], $2::timestamptz[]) with ordinality as w(tenant, at, nth))
-               insert into plain (tenant, seq, recorded_at, leaf, chain_hash)
+        name: 'unchained',
+        text: `with wanted as materialized (
+                 select generate_series(0, cardinality($1::text[]) - 1) as n,
+                   unnest($1::text[]) as tenant, unnest($2::timestamptz[]) as at)
+               insert into unchained (tenant, seq, recorded_at, leaf, chain_hash)
                select w.tenant, e.seq, w.at, e.leaf, e.chain_hash
-               from unnest($3::int4[], $4::int8[], $5::bytea[], $6::bytea[]) as e(n, seq, leaf, chain_hash) join wanted w using (n)`,
+               from (select unnest($3::int4[]) as n, unnest($4::int8[]) as seq, unnest($5::bytea[]) as leaf,
+                 unnest($6::bytea[]) as chain_hash) e join wanted w using (n)`,
         values: [set.tenant, set.at, set.head, set.seq, set.leaf, set.hash].map((array) => array.parameter()),
       })
       spare.push(set)
     },
     close: () => client.end(),
   }
+}
+
+async function makeUnchainedTable(admin: pg.Client): Promise<void> {
+  await admin.query('drop table if exists unchained')
+  await admin.query('create table unchained (like entries including all) partition by hash (tenant)')
+  await admin.query(`
+    do $$ begin
+      for n in 0..15 loop
+        execute format('create table unchained_%s partition of unchained for values with (modulus 16, remainder %s)', n, n);
+      end loop;
+    end $$`)
+  await admin.query('grant select, insert on unchained to countersign_writer')
 }
