@@ -27,9 +27,11 @@ export interface Registered {
 export interface Access {
   readonly roles: Readonly<Record<string, Role>>
   readonly principals: Readonly<Record<string, Registered>>
+  /** Roles that were removed, with the versions of their streams. */
+  readonly removed: Readonly<Record<string, number>>
 }
 
-export const NO_ACCESS: Access = { roles: record(), principals: record() }
+export const NO_ACCESS: Access = { roles: record(), principals: record(), removed: record() }
 
 /** The streams that it is folded from. */
 export const ACCESS_PREFIXES = ['principal/', 'role/'] as const
@@ -52,17 +54,26 @@ export function foldAccess(access: Access, entries: readonly StreamEntry[]): Acc
   if (relevant.length === 0) return access
   const roles = Object.assign(record<Role>(), access.roles)
   const principals = Object.assign(record<Registered>(), access.principals)
+  const removed = Object.assign(record<number>(), access.removed)
   for (const entry of relevant) {
-    if (entry.stream.startsWith('role/')) evolveRole(roles, entry)
+    if (entry.stream.startsWith('role/')) evolveRole(roles, removed, entry)
     else evolvePrincipal(principals, entry)
   }
-  return { roles, principals }
+  return { roles, principals, removed }
 }
 
-function evolveRole(roles: Record<string, Role>, { stream, version, event }: StreamEntry): void {
+function evolveRole(
+  roles: Record<string, Role>,
+  removed: Record<string, number>,
+  { stream, version, event }: StreamEntry,
+): void {
   const name = stream.slice('role/'.length)
-  if (event.type === 'role.removed') delete roles[name]
+  if (event.type === 'role.removed') {
+    delete roles[name]
+    removed[name] = version
+  }
   if (event.type !== 'role.defined') return
+  delete removed[name]
   const { permissions, inherits = [] } = event.data as unknown as Pick<Role, 'permissions'> & Partial<Role>
   roles[name] = { permissions, inherits, version }
 }
@@ -136,6 +147,11 @@ export function rolePermissions(access: Access, principal: string): readonly str
 /** What roles allow together, inheritance included; roles that are not there allow nothing. */
 export function permissionsOf(access: Access, roles: readonly string[]): readonly string[] {
   return withoutCovered(inherited(access, roles).flatMap((role) => access.roles[role]?.permissions ?? []))
+}
+
+/** The version of a role's stream, also where the role was removed; 0 where there never was one. */
+export function roleVersion(access: Access, role: string): number {
+  return access.roles[role]?.version ?? access.removed[role] ?? 0
 }
 
 /** Whether a principal has a role, directly or because another of its roles inherits it. */

@@ -15,6 +15,7 @@ import {
   linkedTo,
   principalStream,
   rolePermissions,
+  roleVersion,
   roleStream,
   type Access,
   type Registered,
@@ -76,7 +77,7 @@ const roleDefine = kind(
       )
     },
     base: ({ role, inherits = [] }, access) => ({
-      [roleStream(role)]: access.roles[role]?.version ?? 0,
+      [roleStream(role)]: roleVersion(access, role),
       ...roleVersions(access, inherits),
     }),
     diff(given, access) {
@@ -102,7 +103,7 @@ const roleDefine = kind(
 
 const roleRemove = kind('role.remove', 'removes a role that nobody has and no other role inherits', RoleName, {
   beneficiaries: () => [],
-  base: ({ role }, access) => ({ [roleStream(role)]: access.roles[role]?.version ?? 0 }),
+  base: ({ role }, access) => ({ [roleStream(role)]: roleVersion(access, role) }),
   diff(given, access) {
     const { role } = given
     removes(access, role)

@@ -1,6 +1,6 @@
 import { DomainError } from '../errors.js'
 import type { Principal } from '../principal.js'
-import { inherited, OWN, ownRole, permissionsOf, type Access, type Role } from './access.js'
+import { inherited, OWN, ownRole, permissionsOf, roleStream, roleVersion, type Access, type Role } from './access.js'
 import { allows, checkPermission } from './permissions.js'
 import { expectRegistered } from './principals.js'
 
@@ -98,7 +98,7 @@ export function holders(access: Access, role: string): string[] {
 /** The same access with one role changed: to ask what would follow from it. */
 export function withRole(access: Access, name: string, role: Omit<Role, 'version'>): Access {
   const roles = Object.assign(Object.create(null) as Record<string, Role>, access.roles)
-  roles[name] = { ...role, version: access.roles[name]?.version ?? 0 }
+  roles[name] = { ...role, version: roleVersion(access, name) }
   return { ...access, roles }
 }
 
@@ -126,7 +126,7 @@ export function expectOwn(by: Principal, permissions: readonly string[], place: 
 
 /** The versions of roles and of all they inherit: what they allow is what was looked at as long as these stand. */
 export function roleVersions(access: Access, roles: readonly string[]): Record<string, number> {
-  return Object.fromEntries(inherited(access, roles).map((role) => [`role/${role}`, access.roles[role]?.version ?? 0]))
+  return Object.fromEntries(inherited(access, roles).map((role) => [roleStream(role), roleVersion(access, role)]))
 }
 
 /** What a role allows, as a list that can be compared and shown. */
