@@ -175,6 +175,13 @@ export const settings = {
     600_000,
     'longest time to answer what was accepted before ending, in milliseconds',
   ),
+  token: optional(
+    'COUNTERSIGN_TOKEN',
+    'none',
+    'a token cs_…',
+    'token of the person for whom commands about changes call the API; `--token-file` does the same',
+    (value) => value.trim(),
+  ),
   fonts: paths(
     'COUNTERSIGN_FONTS',
     'none beyond the packaged one',
@@ -228,6 +235,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>> = p
     requestTimeoutMs: get(settings.requestTimeoutMs),
     waitLimitMs: get(settings.waitLimitMs),
     shutdownTimeoutMs: get(settings.shutdownTimeoutMs),
+    token: get(settings.token),
     fonts: get(settings.fonts),
   } as const
 }

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { appendCommand } from './append.js'
+import { changeCommands } from './change.js'
 import { createCli, EXIT, exitCodeOf, usageError, writeError, type ExitCode, type Frame, type Run } from './cli.js'
 import { dispatchCommands } from './dispatch.js'
 import { doctorCommand } from './doctor.js'
@@ -10,6 +11,7 @@ import { logCommands } from './log.js'
 import { migrateCommand } from './migrate.js'
 import { indexCommands } from './reindex.js'
 import { principalCommands } from './principal.js'
+import { policyCommands } from './policy.js'
 import { reportCommands } from './report.js'
 import { roleCommands } from './role.js'
 import { serveCommand } from './serve.js'
@@ -90,6 +92,8 @@ function describe(frame: Frame): void {
   tokenCommands(frame)
   roleCommands(frame)
   principalCommands(frame)
+  changeCommands(frame)
+  policyCommands(frame)
   importCommands(frame)
   appendCommand(frame)
   logCommands(frame)

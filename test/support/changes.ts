@@ -9,7 +9,7 @@ import type { Decision } from '../../src/approvals/vote.js'
 import { createToken } from '../../src/auth/commands.js'
 import { accessKinds } from '../../src/auth/kinds.js'
 import { inTenant } from '../../src/db/database.js'
-import { createTenant } from '../../src/keyring/tenants.js'
+import { createTenant, ensureTenant } from '../../src/keyring/tenants.js'
 import { Subjects } from '../../src/keyring/subjects.js'
 import { appendAt, lockHead, streamVersion } from '../../src/ledger/append.js'
 import { Appender } from '../../src/ledger/appender.js'
@@ -17,7 +17,7 @@ import { CountedRecords } from '../../src/ledger/counted-records.js'
 import { readLeaf } from '../../src/ledger/entry.js'
 import type { LeafEvent } from '../../src/ledger/event.js'
 import { prepare } from '../../src/ledger/prepare.js'
-import { host, type Principal } from '../../src/principal.js'
+import { host, SYSTEM_TENANT, type Principal } from '../../src/principal.js'
 import { testDatabase, type TestDatabase } from './database.js'
 
 /** A kind that needs no people: it keeps a note. */
@@ -64,6 +64,7 @@ export async function changesBench(): Promise<ChangesBench> {
     `create or replace function ledger_clock_is_ahead(tenant text, at timestamptz) returns boolean language sql as 'select true'`,
   )
   const { db, installation } = server
+  await ensureTenant(db, installation, SYSTEM_TENANT)
   const appender = new Appender(db)
   const refusals = new CountedRecords(appender)
   const bench = { aheadMs: 0 }
