@@ -1,12 +1,13 @@
 import { applyDirectly, type AppliedDirectly } from '../approvals/commands/direct.js'
-import type { ApprovalDeps } from '../approvals/governed.js'
 import { expectSatisfiable } from '../approvals/queries/satisfied.js'
 import type { StillSatisfiable } from '../auth/removal.js'
 import type { Json } from '../ledger/event.js'
 import { CountedRecords } from '../ledger/counted-records.js'
 import { host as hostPrincipal } from '../principal.js'
 import { changeKinds } from '../registry.js'
+import { openOutside, type Outside } from '../sinks/outside.js'
 import type { Host } from './host.js'
+import { packageVersion } from './version.js'
 
 export const OVERRIDE = [
   '--override <reason>',
@@ -14,10 +15,11 @@ export const OVERRIDE = [
 ] as const
 
 /** What commands about changes work with, for as long as `work` takes. */
-export async function withApprovals<T>(host: Host, work: (deps: ApprovalDeps) => Promise<T>): Promise<T> {
+export async function withApprovals<T>(host: Host, work: (deps: Outside) => Promise<T>): Promise<T> {
   const refusals = new CountedRecords(host.deps.appender)
   try {
-    return await work({ ...host.deps, kinds: changeKinds, refusals })
+    const approvals = { ...host.deps, kinds: changeKinds, refusals }
+    return await work(openOutside(host.config, approvals, { version: packageVersion(), log: () => undefined }))
   } finally {
     await refusals.close()
   }

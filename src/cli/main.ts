@@ -22,6 +22,7 @@ import { tokenCommands } from './token.js'
 import { upCommand } from './up.js'
 import { verifyCommand } from './verify.js'
 import { packageVersion } from './version.js'
+import { webhookCommands } from './webhook.js'
 import { workerCommand } from './worker.js'
 
 /** Runs the command line. @returns the exit code, once everything is closed and written */
@@ -103,6 +104,7 @@ function describe(frame: Frame): void {
   exportCommand(frame)
   keysCommands(frame)
   signingKeyCommands(frame)
+  webhookCommands(frame)
   indexCommands(frame)
   dispatchCommands(frame)
   program.addHelpText('after', HELP)
