@@ -1,7 +1,13 @@
 import { fileURLToPath } from 'node:url'
+import { scheduledReports } from '../reports/scheduled.js'
 import { TASK_QUEUE } from '../workflows/messages.js'
 import { changeApprovalActivities, type ChangeApprovalDeps } from './activities/change-approval.js'
 import { failuresByCode } from './activities/failure.js'
+import { reportRunActivities } from './activities/report-run.js'
+import { tellWebhooks } from './activities/tell.js'
+import { verificationActivities } from './activities/verification.js'
+import { changesCheck } from './approvals/queries/verify-changes.js'
+import { ReportFiles } from './blobs/files.js'
 import { packageVersion } from './cli/version.js'
 import type { Config } from './config.js'
 import type { Database } from './db/database.js'
@@ -16,6 +22,7 @@ import { EntriesListener } from './ledger/listen.js'
 import { Follower } from './ledger/subscribe.js'
 import type { Log } from './log.js'
 import { changeKinds } from './registry.js'
+import { keepSchedules } from './schedules/keep.js'
 import { openOutside } from './sinks/outside.js'
 import { openTemporal } from './temporal/connection.js'
 import type { TemporalTarget } from './temporal/target.js'
@@ -24,7 +31,15 @@ import { keepWorker } from './temporal/worker-connection.js'
 
 export type WorkerConfig = Pick<
   Config,
-  'publicUrl' | 'sealedLimitBytes' | 'shutdownTimeoutMs' | 'signingKeysDir' | 'webhookNetworks' | 'webhookTimeoutMs'
+  | 'fonts'
+  | 'publicUrl'
+  | 'reportsDir'
+  | 'sealedLimitBytes'
+  | 'shutdownTimeoutMs'
+  | 'signingKeysDir'
+  | 'verificationHour'
+  | 'webhookNetworks'
+  | 'webhookTimeoutMs'
 >
 
 export interface WorkerDeps {
@@ -73,6 +88,8 @@ export function startWorker(config: WorkerConfig, deps: WorkerDeps): RunningWork
     },
     { version: packageVersion(), log: (told, text) => log.info(told, text) },
   )
+  const tell = tellWebhooks(outside)
+  const reports = { database, appender, files: new ReportFiles(config.reportsDir), fonts: config.fonts }
   const worker = keepWorker({
     temporal,
     taskQueue,
@@ -82,6 +99,8 @@ export function startWorker(config: WorkerConfig, deps: WorkerDeps): RunningWork
         ...outside,
         ...deps.approvals,
       }),
+      ...reportRunActivities({ reports, kinds: scheduledReports, tell, publicUrl: config.publicUrl }),
+      ...verificationActivities({ database, tell, log, checks: [changesCheck(changeKinds)] }),
       ...deps.activities,
     },
     interceptors: {
@@ -111,12 +130,22 @@ export function startWorker(config: WorkerConfig, deps: WorkerDeps): RunningWork
       onRefilled: (counts) => log.info(counts, 'workflows that Temporal lacked were started'),
     },
   )
+  const { verificationHour } = config
+  const schedules = keepSchedules({
+    database,
+    temporal,
+    installation: installation.id,
+    taskQueue,
+    verificationHour,
+    listener,
+    log,
+  })
   return {
     get state() {
       return worker.state
     },
     async close() {
-      await Promise.all([follower.stop(), endRefill(), worker.close()])
+      await Promise.all([follower.stop(), endRefill(), schedules.close(), worker.close()])
       await refusals.close()
       await Promise.all([listener.close(), appender.close(), temporal.close()])
     },

@@ -5,7 +5,7 @@ import { readGoverned } from '../approvals/governed.js'
 import type { Database } from '../db/database.js'
 import { messageOf } from '../errors.js'
 import { recordVerification } from '../ledger/verifications.js'
-import { verify, type TenantVerification, type Verification } from '../ledger/verify.js'
+import { verify, type TenantVerification, type Verification, type VerifyOptions } from '../ledger/verify.js'
 import type { Log } from '../log.js'
 import { SYSTEM_TENANT } from '../principal.js'
 import { completeVerification, recordAnnouncement } from '../schedules/commands.js'
@@ -21,6 +21,8 @@ export interface VerificationDeps {
   readonly database: Database
   readonly tell: Tell
   readonly log: Pick<Log, 'error' | 'warn'>
+  /** What else is asked of each log, see `VerifyOptions`. */
+  readonly checks?: VerifyOptions['checks']
 }
 
 /** A verification: of one log, or without `tenant` of all. */
@@ -43,7 +45,7 @@ const MOST_TOLD = 1_000
 export type VerificationActivities = ReturnType<typeof verificationActivities>
 
 /** What the workflow `verification` does. */
-export function verificationActivities({ database, tell, log }: VerificationDeps) {
+export function verificationActivities({ database, tell, log, checks }: VerificationDeps) {
   return {
     /**
      * Verifies, and records the outcome in each log that is to be verified; in the operator's last, so that its entry says that
@@ -54,7 +56,7 @@ export function verificationActivities({ database, tell, log }: VerificationDeps
       if (isEnded(await findRun(database, last, { schedule: VERIFICATION, scheduledAt }))) return
       const context = Context.current()
       const result = await withHeartbeat(context, (onProgress) =>
-        verify(database, { tenant, onProgress, signal: context.cancellationSignal }),
+        verify(database, { tenant, checks, onProgress, signal: context.cancellationSignal }),
       )
       await recordVerification(database, result).catch((error: unknown) =>
         log.warn({ err: error }, 'the outcome of a verification was not noted'),

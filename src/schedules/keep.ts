@@ -26,6 +26,7 @@ export interface KeepSchedulesOptions extends ReconcileDeps {
 export function keepSchedules(options: KeepSchedulesOptions): { close(): Promise<void> } {
   const { database, listener, log, everyMs = EVERY_MS } = options
   const end = new AbortController()
+  const ended = new Promise<undefined>((resolve) => end.signal.addEventListener('abort', () => resolve(undefined)))
   const follower = new Follower(database, schedulesConsumer(options), {
     listener,
     onTrouble: (error, tenant) => log.warn({ err: error, tenant }, 'following schedules met trouble'),
@@ -37,8 +38,8 @@ export function keepSchedules(options: KeepSchedulesOptions): { close(): Promise
     let pauseMs = FIRST_PAUSE_MS
     while (!end.signal.aborted) {
       try {
-        const done = await reconcile(options)
-        if (Object.values(done).some((count) => count > 0)) log.info(done, 'schedules were put right')
+        const done = await unlessEnded(reconcile(options))
+        if (done && Object.values(done).some((count) => count > 0)) log.info(done, 'schedules were put right')
         pauseMs = FIRST_PAUSE_MS
         await pause(everyMs)
       } catch (error) {
@@ -47,6 +48,12 @@ export function keepSchedules(options: KeepSchedulesOptions): { close(): Promise
         pauseMs = Math.min(2 * pauseMs, 60_000)
       }
     }
+  }
+
+  /** Nobody waits for Temporal once this is to end: what is left undone is found the next time. */
+  async function unlessEnded<T>(work: Promise<T>): Promise<T | undefined> {
+    work.catch(() => undefined)
+    return Promise.race([work, ended])
   }
 
   async function pause(ms: number): Promise<void> {

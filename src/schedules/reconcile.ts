@@ -4,7 +4,6 @@ import { sql } from 'kysely'
 import type { Database } from '../db/database.js'
 import { SYSTEM_TENANT } from '../principal.js'
 import type { Temporal } from '../temporal/connection.js'
-import { TASK_QUEUE } from '../../workflows/messages.js'
 import { zoneClock } from '../../reports/zone.js'
 import { patternsOfCalendar, type Pattern } from './calendar.js'
 import { DAY_MS } from './fires.js'
@@ -19,14 +18,13 @@ import {
   schedulePrefix,
   wantedReport,
   wantedVerification,
+  type Place,
   type Wanted,
 } from './temporal-schedule.js'
 
-export interface ReconcileDeps {
+export interface ReconcileDeps extends Place {
   readonly database: Pick<Database, 'operator'>
   readonly temporal: Temporal
-  /** Id of the installation: what is ours in a Temporal is named below it. */
-  readonly installation: string
   /** Hour of the nightly verification, UTC. */
   readonly verificationHour: number
   readonly now?: () => number
@@ -43,6 +41,8 @@ export interface Reconciled {
 
 /** Updating asks the schedule's own workflow first, which a busy Temporal answers late. */
 const UPDATE_TIMEOUT_MS = 20_000
+/** Of the list of all schedules, however many pages it has. */
+const LIST_TIMEOUT_MS = 60_000
 /** Runs of a schedule that are looked at: the last one that was due is among them, unless people ask for many. */
 const LATEST_RUNS = 25
 /** A verification that was missed is made up for within this: later ones look at the same. */
@@ -67,7 +67,7 @@ export async function reconcile(deps: ReconcileDeps): Promise<Reconciled> {
       if (troubles.push(error) >= MOST_TROUBLES) throw failed(troubles)
     }
   }
-  const wanted = [wantedVerification(deps.installation, nightly(deps.verificationHour))]
+  const wanted = [wantedVerification(deps, nightly(deps.verificationHour))]
   for (const { id: tenant, hasSchedules } of await tenantsOf(deps)) {
     const schedules = hasSchedules
       ? await readSchedules(deps.database.operator, tenant)
@@ -103,7 +103,7 @@ export async function syncSchedules(deps: ReconcileDeps, tenant: string, ids: Re
   const schedules = await readSchedules(deps.database.operator, tenant)
   for (const id of ids) {
     const schedule = schedules.get(id)?.schedule
-    if (schedule) await put(deps, wantedReport(deps.installation, tenant, id, schedule))
+    if (schedule) await put(deps, wantedReport(deps, tenant, id, schedule))
     else await drop(deps, scheduleIdOf(deps.installation, tenant, id))
   }
 }
@@ -113,7 +113,7 @@ export async function syncSchedules(deps: ReconcileDeps, tenant: string, ids: Re
  * @param tenant undefined for the pass over all logs
  */
 export async function startRun(
-  { temporal, installation }: Pick<ReconcileDeps, 'temporal' | 'installation'>,
+  { temporal, installation, taskQueue }: Pick<ReconcileDeps, 'temporal' | keyof Place>,
   tenant: string | undefined,
   kind: RunState['kind'],
   { schedule, scheduledAt }: RunId,
@@ -123,7 +123,7 @@ export async function startRun(
   await temporal.withDeadline(() =>
     temporal.client.workflow.start(kind === 'verification' ? 'verification' : 'reportRun', {
       workflowId: runWorkflowIdOf(installation, tenant, schedule, scheduledAt),
-      taskQueue: TASK_QUEUE,
+      taskQueue,
       args: [input],
       workflowIdConflictPolicy: WorkflowIdConflictPolicy.USE_EXISTING,
       // The log was asked, and something is left to do: that another workflow ended under this id says nothing.
@@ -132,23 +132,20 @@ export async function startRun(
   )
 }
 
-function wantedOf(
-  { installation }: ReconcileDeps,
-  tenant: string,
-  schedules: ReadonlyMap<string, ScheduleState>,
-): Wanted[] {
+function wantedOf(place: Place, tenant: string, schedules: ReadonlyMap<string, ScheduleState>): Wanted[] {
   return [...schedules.values()].flatMap(({ id, schedule }) =>
-    schedule ? [wantedReport(installation, tenant, id, schedule)] : [],
+    schedule ? [wantedReport(place, tenant, id, schedule)] : [],
   )
 }
 
 async function foundSchedules({ temporal, installation }: ReconcileDeps) {
   const prefix = schedulePrefix(installation)
   const found = new Map<string, Parameters<typeof isAsWanted>[1]>()
-  // A deadline for each page would be right, and the SDK asks for pages out of sight.
-  for await (const summary of temporal.client.schedule.list({ pageSize: 1_000 })) {
-    if (summary.scheduleId.startsWith(prefix)) found.set(summary.scheduleId, summary)
-  }
+  await temporal.withDeadline(async () => {
+    for await (const summary of temporal.client.schedule.list({ pageSize: 1_000 })) {
+      if (summary.scheduleId.startsWith(prefix)) found.set(summary.scheduleId, summary)
+    }
+  }, LIST_TIMEOUT_MS)
   return found
 }
 

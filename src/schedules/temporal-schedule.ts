@@ -1,13 +1,20 @@
 import { ScheduleOverlapPolicy } from '@temporalio/client'
 import type { ScheduleOptions, ScheduleOptionsStartWorkflowAction, ScheduleSummary } from '@temporalio/client'
 import type { Workflow } from '@temporalio/common'
-import { TASK_QUEUE, type ReportRunInput, type VerificationInput } from '../../workflows/messages.js'
+import type { ReportRunInput, VerificationInput } from '../../workflows/messages.js'
 import type { Pattern } from './calendar.js'
 import { patternsOf, VERIFICATION, type ReportSchedule } from './schedule.js'
 
 /** A schedule as Temporal is to have it. */
 export type Wanted = Omit<ScheduleOptions<ScheduleOptionsStartWorkflowAction<Workflow>>, 'state'> & {
   readonly paused: boolean
+}
+
+/** Whose schedules they are, and who does what they start. */
+export interface Place {
+  /** Id of the installation: what is ours in a Temporal is named below it. */
+  readonly installation: string
+  readonly taskQueue: string
 }
 
 type Described = Pick<ScheduleSummary, 'spec' | 'state' | 'action'>
@@ -43,7 +50,12 @@ export const runWorkflowIdOf = (
 ): string => `${runPrefixOf(installation, tenant, schedule)}-${scheduledAt}`
 
 /** A tenant's schedule of a report: every run that was missed is made up for, one after the other. */
-export function wantedReport(installation: string, tenant: string, id: string, schedule: ReportSchedule): Wanted {
+export function wantedReport(
+  { installation, taskQueue }: Place,
+  tenant: string,
+  id: string,
+  schedule: ReportSchedule,
+): Wanted {
   const input: ReportRunInput = { tenant, schedule: id }
   return {
     scheduleId: scheduleIdOf(installation, tenant, id),
@@ -52,7 +64,7 @@ export function wantedReport(installation: string, tenant: string, id: string, s
       type: 'startWorkflow',
       workflowType: 'reportRun',
       workflowId: runPrefixOf(installation, tenant, id),
-      taskQueue: TASK_QUEUE,
+      taskQueue,
       args: [input],
     },
     policies: { overlap: ScheduleOverlapPolicy.BUFFER_ALL, catchupWindow: '365 days' },
@@ -61,7 +73,7 @@ export function wantedReport(installation: string, tenant: string, id: string, s
 }
 
 /** The nightly pass over all logs: of several that were missed one is enough, since it looks at everything. */
-export function wantedVerification(installation: string, patterns: readonly Pattern[]): Wanted {
+export function wantedVerification({ installation, taskQueue }: Place, patterns: readonly Pattern[]): Wanted {
   const input: VerificationInput = {}
   return {
     scheduleId: verificationIdOf(installation),
@@ -70,7 +82,7 @@ export function wantedVerification(installation: string, patterns: readonly Patt
       type: 'startWorkflow',
       workflowType: 'verification',
       workflowId: runPrefixOf(installation, undefined, VERIFICATION),
-      taskQueue: TASK_QUEUE,
+      taskQueue,
       args: [input],
     },
     policies: { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: '1 day' },

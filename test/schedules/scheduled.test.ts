@@ -37,6 +37,7 @@ import { runStream, runTime, type RunState } from '../../src/schedules/run.js'
 import type { ReportScheduleInput } from '../../src/schedules/schedule.js'
 import { runWorkflowIdOf, scheduleIdOf, verificationIdOf } from '../../src/schedules/temporal-schedule.js'
 import { startWorker, type RunningWorker } from '../../src/worker.js'
+import { TASK_QUEUE } from '../../workflows/messages.js'
 import { testDatabase, type TestDatabase } from '../support/database.js'
 import { Tamperer } from '../support/tamper.js'
 import { testTemporal, type TestTemporal } from '../support/temporal.js'
@@ -95,7 +96,13 @@ beforeAll(async () => {
   reportsFolder = await mkdtemp(join(tmpdir(), 'countersign-test-'))
   installation = own.installation.id
   deps = { database: own.db, reports: new Map([...scheduledReports].map(([name, kind]) => [name, kind.check])) }
-  reconciling = { database: own.db, temporal: temporal.temporal, installation, verificationHour: 2 }
+  reconciling = {
+    database: own.db,
+    temporal: temporal.temporal,
+    installation,
+    taskQueue: TASK_QUEUE,
+    verificationHour: 2,
+  }
   worker = work()
 }, 120_000)
 
