@@ -39,6 +39,7 @@ import { runWorkflowIdOf, scheduleIdOf, verificationIdOf } from '../../src/sched
 import { startWorker, type RunningWorker } from '../../src/worker.js'
 import { TASK_QUEUE } from '../../workflows/messages.js'
 import { testDatabase, type TestDatabase } from '../support/database.js'
+import { keepHistory } from '../support/histories.js'
 import { Tamperer } from '../support/tamper.js'
 import { testTemporal, type TestTemporal } from '../support/temporal.js'
 
@@ -186,6 +187,7 @@ test('a schedule that is set fires in Temporal, for the period before it was due
   )
   const first = (await workflow.describe()).runId
   await workflow.result()
+  await keepHistory(temporal.temporal.client, 'reportRun.made', workflow.workflowId)
   await handleOf('monthly').backfill(backfill)
   await until('a second workflow', async () => ((await workflow.describe()).runId === first ? undefined : true))
   await workflow.result()
@@ -383,6 +385,7 @@ describe('verification', () => {
       runWorkflowIdOf(installation, undefined, 'verification', scheduledAt),
     )
     await workflow.result()
+    await keepHistory(temporal.temporal.client, 'verification.due', workflow.workflowId)
     const first = (await workflow.describe()).runId
     await handle.backfill(backfill)
     await until('a second workflow', async () => ((await workflow.describe()).runId === first ? undefined : true))

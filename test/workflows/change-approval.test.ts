@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { withdrawChange } from '../../src/approvals/commands/withdraw.js'
 import { verify } from '../../src/ledger/verify.js'
 import type { RunningWorker } from '../../src/worker.js'
+import { keepHistory } from '../support/histories.js'
 import { changesBench, Tenant, type ChangesBench, type Person } from '../support/changes.js'
 import { movingChanges, until, untilLast } from '../support/moving.js'
 import { root } from '../support/root.js'
@@ -59,6 +60,7 @@ test('a change is requested, approved and applied, once, and its workflow ends',
     await untilLast(acme, change.id, 'change.applied')
     await until(async () => (await statusOf(change.id)) === 'COMPLETED')
     expect(await notes()).toBe(before + 1)
+    await keepHistory(its.temporal.client, 'changeApproval.applied', handleOf(change.id).workflowId)
     // What Temporal keeps of it is references.
     const history = JSON.stringify(await handleOf(change.id).fetchHistory())
     for (const text of ['hello', ada.id, ben.id]) expect(history).not.toContain(text)
@@ -73,6 +75,7 @@ test('a change that is closed before its workflow looks ends silently; one that 
     await withdrawChange(bench.deps, ada, early.id)
     await withdrawChange(bench.deps, ada, late.id)
     for (const { id } of [early, late]) await until(async () => (await statusOf(id)) === 'COMPLETED')
+    await keepHistory(its.temporal.client, 'changeApproval.withdrawn', handleOf(late.id).workflowId)
   })
   for (const { id } of [early, late]) {
     expect(await acme.types(`change/${id}`)).toEqual(['change.requested', 'change.withdrawn'])
@@ -91,6 +94,7 @@ test('nudges that come twice, or many times, or for nothing, change nothing', as
       await handle.signal('nudge')
       return (await handle.describe()).runId !== first
     })
+    await keepHistory(its.temporal.client, 'changeApproval.long', handle.workflowId, first)
     expect(await acme.types(`change/${change.id}`)).toEqual(['change.requested'])
     await acme.vote(ben, change)
     await acme.vote(cy, change)
@@ -118,6 +122,7 @@ test('a worker that is killed inside applying leaves nothing half done, and anot
   } finally {
     await worker.close()
   }
+  await keepHistory(its.temporal.client, 'changeApproval.worker-killed', handleOf(change.id).workflowId)
   expect(await notes()).toBe(before + 1)
   const { events } = await handleOf(change.id).fetchHistory()
   const tries = (events ?? []).flatMap(({ activityTaskStartedEventAttributes: started }) => started?.attempt ?? [])
