@@ -9,6 +9,8 @@ const dockerfile = readPage('Dockerfile')
 const compose = readPage('docker-compose.yml')
 const ignored = readPage('.dockerignore')
 
+const alphabetically = (a = '', b = '') => a.localeCompare(b)
+
 test('the image is built from every folder of sources, and holds everything that the package does', () => {
   const sources = ['bin', 'src', 'migrations', 'reports', 'workflows']
   for (const folder of sources) {
@@ -36,11 +38,11 @@ test('the composition names only settings and commands that there are', () => {
   }
   const help = readFileSync(join(root, 'src', 'cli', 'main.ts'), 'utf8')
   const commands = [...compose.matchAll(/command: \['([a-z]+)'\]/g)].map(([, word]) => word)
-  expect(commands.sort()).toEqual(['migrate', 'serve', 'worker'])
+  expect(commands.toSorted(alphabetically)).toEqual(['migrate', 'serve', 'worker'])
   for (const word of commands) expect(help).toContain(`${word}Command(frame)`)
 })
 
 test('what listens without asking who is there has no port of the host', () => {
   const ports = [...compose.matchAll(/^ {6}- '(.*:\d+)'$/gm)].map(([, mapping]) => mapping)
-  expect(ports.sort()).toEqual(['127.0.0.1:4700:4700', '127.0.0.1:8080:8080'])
+  expect(ports.toSorted(alphabetically)).toEqual(['127.0.0.1:4700:4700', '127.0.0.1:8080:8080'])
 })

@@ -80,13 +80,15 @@ async function up(cli: Cli, { demo = false, once = false }: UpOptions): Promise<
   return code
 }
 
+/** A Temporal of somebody else's may not answer. */
+const STATE = '"workflows" of /readyz says whether a worker is connected'
 /** So long the story waits for Temporal before it goes on without. */
 const TEMPORAL_SOON_MS = 3_000
 
 /** Says where Temporal is: now, where it is soon found, else when it is. */
 async function tellTemporal(story: Story, workflows: Workflows): Promise<void> {
   const line = ({ what, uiUrl, target }: TemporalPlace) =>
-    story.line('Temporal', what, ...(uiUrl === undefined ? [] : [`${uiUrl}/namespaces/${target.namespace}/workflows`]))
+    story.line('Temporal', what, uiUrl === undefined ? STATE : `${uiUrl}/namespaces/${target.namespace}/workflows`)
   const told = workflows.found.then(line)
   const timer = new AbortController()
   const soon = sleep(TEMPORAL_SOON_MS, 'later' as const, { signal: timer.signal }).catch(() => undefined)

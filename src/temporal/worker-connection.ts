@@ -8,6 +8,7 @@ import {
   type WorkerOptions,
 } from '@temporalio/worker'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { messageOf } from '../errors.js'
 import type { Log } from '../log.js'
 import { namespaceOf, type Temporal } from './connection.js'
 import { dataConverter } from './data-converter.js'
@@ -84,6 +85,7 @@ export function keepWorker(options: KeepWorkerOptions): KeptWorker {
 
   async function keepWorking(): Promise<void> {
     let pauseMs = FIRST_PAUSE_MS
+    let said: string | undefined
     while (!end.signal.aborted) {
       try {
         await work()
@@ -92,7 +94,10 @@ export function keepWorker(options: KeepWorkerOptions): KeptWorker {
         const wasReady = state === 'ready'
         become('waiting', error)
         if (wasReady) pauseMs = FIRST_PAUSE_MS
-        else log.debug({ err: error }, 'no worker yet')
+        else if (messageOf(error) === said) log.debug({ err: error }, 'still no worker')
+        // Once each: a wrong key is somebody's to mend, and nothing else would tell of it.
+        else log.warn({ err: error }, 'no worker yet: trying again until there is one')
+        said = wasReady ? undefined : messageOf(error)
       }
       await pause(pauseMs, end.signal)
       pauseMs = Math.min(2 * pauseMs, MOST_PAUSE_MS)

@@ -83,7 +83,8 @@ async function timeSkippingServer(): Promise<string> {
         say(`Maven could not fetch it: ${stdout.trim().split('\n').slice(0, 3).join('; ')}`)
         return ''
       }
-      const script = `#!/bin/sh\nexec java -cp "$(dirname "$0")/lib/*" io.temporal.testserver.TestServer "$1"\n`
+      const java = spawnSync('sh', ['-c', 'command -v java'], { encoding: 'utf8' }).stdout.trim()
+      const script = `#!/bin/sh\nexec "${java}" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$(dirname "$0")/lib/*" io.temporal.testserver.TestServer "$1"\n`
       writeFileSync(join(draft, 'run'), script)
       chmodSync(join(draft, 'run'), 0o755)
       await rm(home, { recursive: true, force: true })

@@ -1,9 +1,12 @@
 import { TestWorkflowEnvironment } from '@temporalio/testing'
 import { randomBytes } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Child } from '../../src/embedded/child.js'
+import { freePort } from '../../src/embedded/port.js'
 import { startTemporalServer, type RunningTemporalServer } from '../../src/embedded/temporal-server.js'
 import { openTemporal, type Temporal } from '../../src/temporal/connection.js'
 import { dataConverter } from '../../src/temporal/data-converter.js'
@@ -83,11 +86,14 @@ export interface TimeSkipping {
 }
 
 export async function timeSkipping(): Promise<TimeSkipping> {
-  const path = process.env['COUNTERSIGN_TEST_TEMPORAL_JAVA'] ?? ''
-  const executable = path === '' ? {} : { server: { executable: { type: 'existing-path' as const, path } } }
+  const program = process.env['COUNTERSIGN_TEST_TEMPORAL_JAVA'] ?? ''
+  const java = program === '' ? undefined : await startJava(program)
   const env = await TestWorkflowEnvironment.createTimeSkipping({
-    ...executable,
+    ...(java && { server: { executable: { type: 'existing-path', path: java.forward } } }),
     client: { dataConverter: dataConverter() },
+  }).catch(async (error: unknown) => {
+    await java?.stop()
+    throw error
   })
   const target = { address: env.address, namespace: env.namespace ?? 'default' }
   const temporal = openTemporal(target)
@@ -99,8 +105,48 @@ export async function timeSkipping(): Promise<TimeSkipping> {
     async close() {
       await temporal.close()
       await env.teardown()
+      await java?.stop()
     },
   }
+}
+
+/**
+ * Java takes its time on a busy machine, and the SDK gives what it starts 5 seconds: so Java is started here, and what the
+ * SDK starts only passes its port on.
+ */
+async function startJava(program: string): Promise<{ forward: string; stop(): Promise<void> }> {
+  const folder = await mkdtemp(join(tmpdir(), `countersign-test-${process.pid}-`))
+  const port = await freePort()
+  const child = new Child({ program, words: [String(port)], logFile: join(folder, 'java.log'), signal: 'TERM' })
+  const stop = async () => {
+    await child.stop(['SIGTERM', 'SIGKILL'], 10_000)
+    await rm(folder, { recursive: true, force: true })
+  }
+  try {
+    while (!(await accepts(port))) {
+      if (!child.running) throw new Error(`the time-skipping server did not start: ${child.said()}`)
+      await sleep(50)
+    }
+    const forward = join(folder, 'forward')
+    const code = `net=require('net');net.createServer(a=>{const b=net.connect(${port},'127.0.0.1');
+      for(const s of [a,b])s.on('error',()=>{a.destroy();b.destroy()});a.pipe(b).pipe(a)}).listen(+process.argv[1],'127.0.0.1')`
+    await writeFile(forward, `#!/bin/sh\nexec "${process.execPath}" -e "${code}" "$1"\n`, { mode: 0o755 })
+    return { forward, stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+function accepts(port: number): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect(port, '127.0.0.1')
+    socket.once('connect', () => {
+      socket.destroy()
+      done(true)
+    })
+    socket.once('error', () => done(false))
+  })
 }
 
 function given(variable: string): string {

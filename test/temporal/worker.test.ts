@@ -139,7 +139,7 @@ describe('on a server that does not', () => {
   test('a worker that begins before the server waits for it', async () => {
     await own.kill()
     const worker = workOn(own.temporal, (input) => Promise.resolve(input))
-    await eventually(() => log.lines.some((line) => line.startsWith('debug no worker yet')))
+    await eventually(() => log.lines.some((line) => line.startsWith('warn no worker yet')))
     expect(worker.state).toBe('waiting')
     await own.start()
     await isReady(worker)
@@ -191,7 +191,7 @@ describe('on a server that does not', () => {
   test('a worker that is told to end while it waits ends', async () => {
     await own.kill()
     const worker = workOn(own.temporal, (input) => Promise.resolve(input))
-    await eventually(() => log.lines.some((line) => line.startsWith('debug no worker yet')))
+    await eventually(() => log.lines.some((line) => line.startsWith('warn no worker yet')))
     await worker.close()
     expect(worker.state).toBe('waiting')
   })
