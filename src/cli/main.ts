@@ -14,7 +14,9 @@ import { principalCommands } from './principal.js'
 import { policyCommands } from './policy.js'
 import { reportCommands } from './report.js'
 import { roleCommands } from './role.js'
+import { scheduleCommands } from './schedule.js'
 import { serveCommand } from './serve.js'
+import { settingCommands } from './setting.js'
 import { signingKeyCommands } from './signing-key.js'
 import { subjectCommands } from './subject.js'
 import { tenantCommands } from './tenant.js'
@@ -101,6 +103,8 @@ function describe(frame: Frame): void {
   verifyCommand(frame)
   subjectCommands(frame)
   reportCommands(frame)
+  scheduleCommands(frame)
+  settingCommands(frame)
   exportCommand(frame)
   keysCommands(frame)
   signingKeyCommands(frame)

@@ -4,6 +4,7 @@ import { changeStream } from '../change.js'
 import { governed, readGoverned, type ApprovalDeps } from '../governed.js'
 import { loadChange } from '../queries/load.js'
 import { couldApprove } from '../queries/waiting.js'
+import { reminderTimes } from '../settings.js'
 import { nextStep, type ChangeStep } from '../step.js'
 import { DomainError } from '../../errors.js'
 import { write } from './writing.js'
@@ -16,11 +17,11 @@ export interface ChangeRef {
 
 /** What comes next for a change, by the ledger's clock. One that is not there is closed: its log was restored from a backup. */
 export async function changeStep(deps: ApprovalDeps, { tenant, change: id }: ChangeRef): Promise<ChangeStep> {
-  return readGoverned(deps, tenant, async (tx, { nowMs }) => {
+  return readGoverned(deps, tenant, async (tx, { nowMs, governance }) => {
     try {
       const change = await loadChange(tx, tenant, id)
       const outside = deps.kinds.find(change.kind).outside?.(change.payload)
-      return nextStep(change, outside, nowMs, deps.reminders)
+      return nextStep(change, outside, nowMs, deps.reminders ?? reminderTimes(governance))
     } catch (error) {
       if (error instanceof DomainError && error.code === 'CHANGE_UNKNOWN') return { closed: true }
       throw error
