@@ -2,7 +2,7 @@ import { personOf, type Access } from '../auth/access.js'
 import type { ChangeState, Vote } from './change.js'
 import { areRelated, exclusionOf, isMember, type Credential, type Exclusion, type Parties } from './eligibility.js'
 import { policyHash, type ApproverGroup, type Policy } from './policy.js'
-import { voteText } from './vote.js'
+import { voteText, type Decision } from './vote.js'
 
 /** Why a recorded vote does not count. */
 export type Discount = Exclusion | 'VOTE_STATEMENT_DIFFERS' | 'VOTE_SAME_PERSON' | 'VOTE_CREDENTIAL_UNKNOWN'
@@ -33,6 +33,8 @@ export interface Ground {
   readonly access: Access
   /** All policies that have to be met: the one pinned at the request, the one in force, and what the kind adds. */
   readonly policies: readonly Policy[]
+  /** Who gains by it as things stand, beside those named at the request. */
+  readonly beneficiaries: readonly string[]
   /** By `via`: of everybody who voted, and of the requester. */
   readonly credentials: ReadonlyMap<string, Credential>
   readonly tenant: string
@@ -41,21 +43,18 @@ export interface Ground {
 /** What a change's votes amount to now: each is judged anew, so that one whose ground is gone stops counting. */
 export function standingOf(change: ChangeState, ground: Ground): Standing {
   const parties = partiesOf(change, ground)
-  const approvals: Vote[] = []
-  const rejections: Vote[] = []
   const discounted: { vote: Vote; code: Discount }[] = []
-  const counted: { person: string; credential: Credential }[] = []
-  for (const vote of change.votes) {
+  const counted: Counted[] = []
+  const of = (decision: Decision) => change.votes.filter((vote) => vote.decision === decision)
+  // Rejections first: who has rejected does not approve, under whichever name.
+  for (const vote of [...of('reject'), ...of('approve')]) {
     const judged = judge(change, parties, vote, ground, counted)
-    if (typeof judged === 'string') {
-      discounted.push({ vote, code: judged })
-    } else if (vote.decision === 'approve') {
-      approvals.push(vote)
-      counted.push(judged)
-    } else {
-      rejections.push(vote)
-    }
+    if (typeof judged === 'string') discounted.push({ vote, code: judged })
+    else counted.push(judged)
   }
+  const votes = counted.map(({ vote }) => vote)
+  const approvals = votes.filter(({ decision }) => decision === 'approve')
+  const rejections = votes.filter(({ decision }) => decision === 'reject')
   const standings = ground.policies.map((policy) => groupStandings(ground.access, policy, approvals))
   return {
     met: standings.length > 0 && standings.every(isMet),
@@ -68,9 +67,19 @@ export function standingOf(change: ChangeState, ground: Ground): Standing {
 }
 
 /** Whom a change is about. */
-export function partiesOf(change: ChangeState, { credentials }: Pick<Ground, 'credentials'>): Parties {
-  const { kind, requester, via, onBehalfOf, beneficiaries } = change
-  return { kind, requester, credential: credentials.get(via), onBehalfOf, beneficiaries }
+export function partiesOf(
+  change: ChangeState,
+  { credentials, beneficiaries }: Pick<Ground, 'credentials' | 'beneficiaries'>,
+): Parties {
+  const { kind, requester, via, onBehalfOf } = change
+  const gaining = [...new Set([...change.beneficiaries, ...beneficiaries])]
+  return { kind, requester, credential: credentials.get(via), onBehalfOf, beneficiaries: gaining }
+}
+
+interface Counted {
+  readonly vote: Vote
+  readonly person: string
+  readonly credential: Credential
 }
 
 function judge(
@@ -78,19 +87,23 @@ function judge(
   parties: Parties,
   vote: Vote,
   { access, credentials, tenant }: Ground,
-  counted: readonly { person: string; credential: Credential }[],
-): Discount | { person: string; credential: Credential } {
+  counted: readonly Counted[],
+): Discount | Counted {
   if (vote.statement !== statementOf(tenant, change, vote)) return 'VOTE_STATEMENT_DIFFERS'
   const credential = credentials.get(vote.via)
   if (credential === undefined) return 'VOTE_CREDENTIAL_UNKNOWN'
+  if (credential.expiresAt !== undefined && Date.parse(vote.at) >= Date.parse(credential.expiresAt)) {
+    return 'VOTE_CREDENTIAL_REVOKED'
+  }
   const excluded = exclusionOf(access, parties, vote.voter, credential)
   if (excluded !== undefined) return excluded
   const person = personOf(access, vote.voter)
+  if (counted.some((other) => other.person === person)) return 'VOTE_SAME_PERSON'
   if (vote.decision === 'approve') {
-    if (counted.some((other) => other.person === person)) return 'VOTE_SAME_PERSON'
-    if (counted.some((other) => areRelated(access, other.credential, credential))) return 'VOTE_CREDENTIAL_RELATED'
+    const others = counted.filter((other) => other.vote.decision === 'approve')
+    if (others.some((other) => areRelated(access, other.credential, credential))) return 'VOTE_CREDENTIAL_RELATED'
   }
-  return { person, credential }
+  return { vote, person, credential }
 }
 
 /** The exact text that a vote on a change has to be. */

@@ -13,6 +13,8 @@ export interface Credential {
   readonly revoked: boolean
   /** Principals who made it, directly or through others: whoever made a token may know its secret. */
   readonly minters: ReadonlySet<string>
+  /** When it ends, UTC with milliseconds; absent: when it is revoked. */
+  readonly expiresAt?: string | undefined
 }
 
 /** Whom a change is about, as far as it keeps them from voting. */
@@ -54,6 +56,7 @@ export function exclusionOf(
   if (same(parties.onBehalfOf)) return 'VOTE_BY_PRINCIPAL'
   if (withOwners(access, parties.beneficiaries).some(same)) return 'VOTE_BY_BENEFICIARY'
   if (ownersOf(access, parties.requester).some(same)) return 'VOTE_BY_OWNER'
+  if (parties.onBehalfOf !== undefined && ownersOf(access, parties.onBehalfOf).some(same)) return 'VOTE_BY_OWNER'
   if (credential.revoked || credential.principal !== voter) return 'VOTE_CREDENTIAL_REVOKED'
   const needed = approvePermission(parties.kind)
   if (!allows(credential.permissions, needed) || !allows(rolePermissions(access, voter), needed)) {
@@ -65,19 +68,20 @@ export function exclusionOf(
 /** Whether a token of one side was made by the other: who made a token can act with it. */
 function isRelated(access: Access, parties: Parties, voter: string, credential: Credential): boolean {
   const { requester, onBehalfOf, beneficiaries } = parties
-  const side = [requester, ...ownersOf(access, requester), ...withOwners(access, beneficiaries)]
-  if (onBehalfOf !== undefined) side.push(onBehalfOf)
-  const minted = people(access, credential.minters)
-  if (side.some((each) => minted.has(personOf(access, each)))) return true
-  return people(access, parties.credential?.minters ?? []).has(personOf(access, voter))
+  const side = [requester, ...(onBehalfOf === undefined ? [] : [onBehalfOf]), ...beneficiaries]
+  const minted = makersOf(access, credential)
+  if (withOwners(access, side).some((each) => minted.has(personOf(access, each)))) return true
+  return parties.credential !== undefined && makersOf(access, parties.credential).has(personOf(access, voter))
 }
 
 /** Whether one voter made the other's credential, so that the two may be one. */
 export function areRelated(access: Access, a: Credential, b: Credential): boolean {
-  return (
-    people(access, a.minters).has(personOf(access, b.principal)) ||
-    people(access, b.minters).has(personOf(access, a.principal))
-  )
+  return isMadeBy(access, a, b.principal) || isMadeBy(access, b, a.principal)
+}
+
+/** Whether somebody had a hand in making a credential, under whichever name, or by a service of theirs. */
+export function isMadeBy(access: Access, credential: Credential, principal: string): boolean {
+  return makersOf(access, credential).has(personOf(access, principal))
 }
 
 /** Whether a person is one of those that a group is made of; the permission to approve is asked elsewhere. */
@@ -93,9 +97,11 @@ function withOwners(access: Access, principals: readonly string[]): string[] {
   return principals.flatMap((each) => [each, ...ownersOf(access, each)])
 }
 
-/** Principals as the people they count as; the host, who makes the first tokens of all, is no party of any change. */
-function people(access: Access, principals: Iterable<string>): Set<string> {
-  const roots = new Set<string>()
-  for (const each of principals) if (each !== HOST) roots.add(personOf(access, each))
-  return roots
+/**
+ * Who made a credential, as the people they count as, with whoever answers for a service that did. The host, who makes the
+ * first tokens of all, is no party of any change.
+ */
+function makersOf(access: Access, { minters }: Credential): Set<string> {
+  const makers = [...minters].filter((each) => each !== HOST)
+  return new Set(withOwners(access, makers).map((each) => personOf(access, each)))
 }

@@ -100,6 +100,16 @@ export function effectsOf(kind: ChangeKind, payload: Json, context: EffectContex
   }))
 }
 
+/** Who gains by a change as things stand; nobody where it cannot be done any more. */
+export function gainingBy(kind: ChangeKind, payload: Json, governance: Governance): readonly string[] {
+  try {
+    return kind.beneficiaries(payload, governance)
+  } catch (error) {
+    if (error instanceof DomainError) return []
+    throw error
+  }
+}
+
 /**
  * Asks what only asking elsewhere can tell; without anybody to ask, nothing passes.
  * @throws DomainError what the kind says

@@ -1,7 +1,7 @@
 import { Type } from 'typebox'
 import { DomainError } from '../errors.js'
 import type { Json } from '../ledger/event.js'
-import { EMERGENCY_STREAM, policyOf, policyStream, policyVersion, type Governance } from './governance.js'
+import { covers, EMERGENCY_STREAM, policyOf, policyStream, policyVersion, type Governance } from './governance.js'
 import { Kinds, type ChangeKind } from './kind.js'
 import { checkPolicy, DEFAULT_POLICY, type Policy } from './policy.js'
 
@@ -117,8 +117,12 @@ function approvalKinds(find: (name: string) => ChangeKind): ChangeKind[] {
         },
         { additionalProperties: false },
       ),
-      beneficiaries: (payload, { emergency }) =>
-        (payload as unknown as EmergencyList).people.filter((person) => !emergency?.people.includes(person)),
+      // Who is on it already gains where it comes to cover more kinds.
+      beneficiaries: (payload, { emergency }) => {
+        const { people, kinds } = payload as unknown as EmergencyList
+        const wider = kinds.some((kind) => !covers(emergency?.kinds ?? [], kind))
+        return people.filter((person) => wider || !emergency?.people.includes(person))
+      },
       base: (_, { emergencyVersion }) => ({ [EMERGENCY_STREAM]: emergencyVersion }),
       diff: (payload, governance) => ({
         before: governance.emergency ? asJson(governance.emergency) : null,

@@ -12,6 +12,7 @@ import {
   roleRemoved,
 } from './access-events.js'
 import {
+  inherited,
   linkedTo,
   principalStream,
   rolePermissions,
@@ -71,9 +72,14 @@ const roleDefine = kind(
       const after = withRole(access, role, defined)
       return withPeople(
         access,
-        holders(access, role).filter(
-          (who) => gained(rolePermissions(access, who), rolePermissions(after, who)).length > 0,
-        ),
+        holders(access, role).filter((who) => {
+          const held = access.principals[who]?.roles ?? []
+          // Policies ask for roles, too: who comes to hold one gains by it even where it allows nothing new.
+          return (
+            inherited(after, held).some((each) => !inherited(access, held).includes(each)) ||
+            gained(rolePermissions(access, who), rolePermissions(after, who)).length > 0
+          )
+        }),
       )
     },
     base: ({ role, inherits = [] }, access) => ({

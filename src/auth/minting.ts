@@ -24,7 +24,7 @@ export interface Minting {
  * @param grant has passed `checkGrant`
  * @throws DomainError PERMISSION_ESCALATION, PRINCIPAL_DISABLED, TOKEN_BEYOND_ROLES, CHANGE_REQUIRED
  */
-export function minting({ access, enforcedSeq }: Governance, by: Principal, grant: TokenGrant): Minting {
+export function minting({ access, enforcedSeq, emergency }: Governance, by: Principal, grant: TokenGrant): Minting {
   const { principal, permissions } = grant
   expectOwn(by, permissions, (permission) => `/permissions/${permissions.indexOf(permission)}`)
   const registered = access.principals[principal]
@@ -33,8 +33,11 @@ export function minting({ access, enforcedSeq }: Governance, by: Principal, gran
   if (enforcedSeq === undefined) return { authority, effects: ownRoleFor({ by, authority }, access, grant) }
   expectWithinRoles(access, grant)
   if (isSensitive(permissions)) throw changeRequired('its permissions are sensitive')
-  if (registered?.kind === 'person' && !isSamePerson(access, by.id, principal) && mayApprove(access, principal)) {
-    throw changeRequired('it acts for another person, who may approve changes')
+  if (registered?.kind === 'person' && !isSamePerson(access, by.id, principal)) {
+    if (mayApprove(access, principal)) throw changeRequired('it acts for another person, who may approve changes')
+    if (emergency?.people.some((each) => isSamePerson(access, each, principal))) {
+      throw changeRequired('it acts for another person, who may break glass')
+    }
   }
   return { authority, effects: [] }
 }

@@ -75,7 +75,13 @@ export function groundOf(
   credentials: readonly Credential[],
   policies: readonly Policy[] = [DEFAULT_POLICY],
 ): Ground {
-  return { access, policies, tenant: TENANT, credentials: new Map(credentials.map((each) => [each.via, each])) }
+  return {
+    access,
+    policies,
+    beneficiaries: [],
+    tenant: TENANT,
+    credentials: new Map(credentials.map((each) => [each.via, each])),
+  }
 }
 
 /** A change that was requested and not voted on. */

@@ -1,7 +1,7 @@
 import type { Tx } from '../../db/database.js'
 import { DomainError } from '../../errors.js'
-import { streamVersion } from '../../ledger/append.js'
 import type { Json } from '../../ledger/event.js'
+import { canonicalize } from '../../ledger/jcs.js'
 import { service, type Principal } from '../../principal.js'
 import { changeStream, statusAt, type ChangeState } from '../change.js'
 import { standingOf } from '../decision.js'
@@ -120,10 +120,8 @@ export async function hindranceOf(
   if (payloadHash({ tenant, change: id, kind, payload, sealed, nonce }) !== change.payloadHash) {
     return { what: 'failed', code: 'CHANGE_PAYLOAD_DIFFERS' }
   }
-  for (const [stream, version] of Object.entries(change.base)) {
-    if ((await streamVersion(tx, tenant, stream)).version !== version) {
-      return { what: 'failed', code: 'CHANGE_BASE_MOVED' }
-    }
+  if (canonicalize(deps.kinds.find(kind).base(payload, now.governance)) !== canonicalize(change.base)) {
+    return { what: 'failed', code: 'CHANGE_BASE_MOVED' }
   }
   if (isEmergency(change)) return mayStillUse(change, now) ? undefined : { what: 'reopened', votes: [] }
   const ground = await groundOf(tx, tenant, deps.kinds, change, now)

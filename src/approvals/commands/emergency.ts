@@ -7,7 +7,7 @@ import type { LeafEvent } from '../../ledger/event.js'
 import { service, type Principal } from '../../principal.js'
 import { changeStream, statusAt } from '../change.js'
 import { partiesOf } from '../decision.js'
-import { exclusionOf } from '../eligibility.js'
+import { exclusionOf, isMadeBy } from '../eligibility.js'
 import { governed, type ApprovalDeps, type Governed } from '../governed.js'
 import { covers, type Governance } from '../governance.js'
 import { mayBeEmergency } from '../kinds.js'
@@ -33,7 +33,7 @@ const MAX_SKIPPED = 256
  * Breaks glass: one person of the emergency list lets a change through that others could not be asked about in time. They
  * are named in the entry, and the use has to be reviewed before the next one.
  * @throws DomainError CHANGE_UNKNOWN, CHANGE_CLOSED, VOTE_HASH_DIFFERS, EMERGENCY_OFF, EMERGENCY_NOT_LISTED,
- * EMERGENCY_KIND_NEVER, EMERGENCY_REVIEW_DUE, VOTE_CREDENTIAL_REVOKED, CHANGE_REASON_MISSING
+ * EMERGENCY_KIND_NEVER, EMERGENCY_REVIEW_DUE, VOTE_CREDENTIAL_REVOKED, VOTE_CREDENTIAL_RELATED, CHANGE_REASON_MISSING
  */
 export async function useEmergency(deps: ApprovalDeps, by: Principal, input: EmergencyInput): Promise<void> {
   checkReason(input.reason)
@@ -64,6 +64,8 @@ async function use(tx: Tx, { deps, by, input, sealed, now }: Using): Promise<voi
   if (credential?.principal !== by.id || credential.revoked || !(await isLive(tx, tenant, credential, nowMs))) {
     throw refused('VOTE_CREDENTIAL_REVOKED')
   }
+  const isAnother = personOf(governance.access, change.requester) !== personOf(governance.access, by.id)
+  if (isAnother && isMadeBy(governance.access, credential, change.requester)) throw refused('VOTE_CREDENTIAL_RELATED')
   const [due] = await openEmergencies(tx, tenant)
   if (due !== undefined) {
     throw new DomainError(

@@ -1,3 +1,4 @@
+import { personOf, type Access } from '../../auth/access.js'
 import type { Tx } from '../../db/database.js'
 import { DomainError } from '../../errors.js'
 import { actorOf } from '../../keyring/reveal.js'
@@ -69,7 +70,7 @@ async function cast(tx: Tx, { deps, by, input, sealed, now }: Casting): Promise<
   const change = await loadChange(tx, tenant, input.change)
   expectOpen(change, decision, now.nowMs)
   expectSeen(change, input)
-  expectNew(change, by.id, decision)
+  expectNew(change, by.id, decision, now.governance.access)
   const ground = await groundOf(tx, tenant, deps.kinds, change, now, [by.via])
   const credential = ground.credentials.get(by.via)
   if (!credential) throw refused('VOTE_CREDENTIAL_UNKNOWN')
@@ -187,14 +188,20 @@ function hashDiffers(what: string, hash: string, pointer: string): DomainError {
   )
 }
 
-function expectNew({ votes }: ChangeState, voter: string, decision: Decision): void {
+/** Under whichever name: who counts as the same person has decided for it. */
+function expectNew({ votes }: ChangeState, voter: string, decision: Decision, access: Access): void {
   const before = votes.find((vote) => vote.voter === voter)
-  if (!before) return
-  if (before.decision === decision) {
+  if (before?.decision === decision) {
     throw new DomainError('VOTE_REPEATED', `you have voted already, with the entry ${before.seq}`)
   }
-  if (before.decision === 'reject') {
-    throw new DomainError('VOTE_FINAL', `you have rejected it with the entry ${before.seq}: that cannot be taken back`)
+  if (decision === 'reject') return
+  const person = personOf(access, voter)
+  const rejected = votes.find((vote) => vote.decision === 'reject' && personOf(access, vote.voter) === person)
+  if (rejected) {
+    throw new DomainError(
+      'VOTE_FINAL',
+      `you have rejected it with the entry ${rejected.seq}: that cannot be taken back`,
+    )
   }
 }
 

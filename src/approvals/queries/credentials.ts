@@ -44,8 +44,9 @@ export async function readCredentials(
     asked.flatMap((via) => {
       const found = made.get(via)
       if (!found) return []
-      const { principal, permissions } = found.grant
-      return [[via, { via, principal, permissions, revoked: found.revoked, minters: mintersOf(made, via) }]]
+      const { principal, permissions, expiresAt } = found.grant
+      const { revoked } = found
+      return [[via, { via, principal, permissions, revoked, minters: mintersOf(made, via), expiresAt }]]
     }),
   )
 }

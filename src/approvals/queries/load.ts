@@ -5,7 +5,7 @@ import { changeOf, changeStream, evolveChange, type ChangeState } from '../chang
 import type { Ground } from '../decision.js'
 import type { Governed } from '../governed.js'
 import { policyOf } from '../governance.js'
-import type { Kinds } from '../kind.js'
+import { gainingBy, type Kinds } from '../kind.js'
 import { policyHash, type Policy } from '../policy.js'
 import { readCredentials } from './credentials.js'
 
@@ -69,6 +69,7 @@ export async function groundOf(
     tenant,
     access: governed.governance.access,
     policies: policiesFor(kinds, change, governed),
+    beneficiaries: gainingBy(kinds.find(change.kind), change.payload, governed.governance),
     credentials: await readCredentials(tx, tenant, vias),
   }
 }
