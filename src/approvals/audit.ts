@@ -1,8 +1,13 @@
+import { personOf } from '../auth/access.js'
+import { TOKEN_CREATE } from '../auth/minting.js'
 import { isSensitive } from '../auth/sensitive.js'
+import { askedToken } from '../auth/token-kind.js'
+import type { TokenGrant } from '../auth/token.js'
 import { canonicalize } from '../ledger/jcs.js'
 import type { StreamEntry } from '../ledger/streams.js'
 import { HOST, service } from '../principal.js'
 import { changeOf, evolveChange, isClosed, type ChangeState } from './change.js'
+import { isEmergency, mayStillUse } from './commands/emergency-rules.js'
 import { standingOf } from './decision.js'
 import type { Credential } from './eligibility.js'
 import {
@@ -13,7 +18,8 @@ import {
   policyOf,
   type Governance,
 } from './governance.js'
-import { effectsOf, type Kinds } from './kind.js'
+import { effectsOf, gainingBy, type Kinds } from './kind.js'
+import { mayBeEmergency } from './kinds.js'
 import { payloadHash } from './payload.js'
 import { policyHash } from './policy.js'
 
@@ -55,8 +61,8 @@ export class ChangeAudit {
   private readonly credentials = new Map<string, Credential>()
   private readonly changes = new Map<string, ChangeState>()
   private readonly underway = new Map<string, Under>()
-  /** Uses of break-glass that nobody has looked at yet, by change. */
-  private readonly unreviewed = new Set<string>()
+  /** Uses of break-glass that nobody has looked at yet, by change: who used it, and who had asked. */
+  private readonly unreviewed = new Map<string, readonly string[]>()
   private readonly tenant: string
   private readonly kinds: Kinds
 
@@ -75,14 +81,24 @@ export class ChangeAudit {
     return findings
   }
 
+  /** What only the end of the log shows: entries that rest on a change which was not applied with them. */
+  end(): readonly AuditFinding[] {
+    return [...this.underway].flatMap(([id, { entries }]) => unapplied(id, entries))
+  }
+
   private seeChange(entry: StreamEntry): AuditFinding[] {
     const id = changeOf(entry.stream)
-    if (entry.event.type === 'change.reviewed') this.unreviewed.delete(id)
+    if (entry.event.type === 'change.reviewed') return this.seeReview(id, entry)
     const before = this.changes.get(id)
     const change = evolveChange(before, entry)
-    if (change === undefined) return []
+    if (change === undefined) {
+      const message = `change ${id}: ${entry.event.type} without an open change`
+      return DECIDING.has(entry.event.type) ? [{ seq: entry.seq, code: 'CHANGE_NOT_APPROVED', message }] : []
+    }
     const findings = this.judge(entry, change, before)
     if (isClosed(change.recorded)) {
+      const { entries = [] } = this.underway.get(id) ?? {}
+      if (change.recorded !== 'applied') findings.push(...unapplied(id, entries))
       this.underway.delete(id)
       // What follows the end of a change, its review, needs no state.
       this.changes.delete(id)
@@ -92,28 +108,49 @@ export class ChangeAudit {
     return findings
   }
 
+  private seeReview(id: string, { by, seq }: StreamEntry): AuditFinding[] {
+    const { access } = this.governance
+    const parties = (this.unreviewed.get(id) ?? []).map((each) => personOf(access, each))
+    if (parties.includes(personOf(access, by))) {
+      const message = `change ${id}: ${by} reviewed a use of break-glass that they were a party to`
+      return [{ seq, code: 'CHANGE_NOT_APPROVED', message }]
+    }
+    this.unreviewed.delete(id)
+    return []
+  }
+
   private judge(entry: StreamEntry, change: ChangeState, before: ChangeState | undefined): AuditFinding[] {
     const { seq, event } = entry
     const faults = (code: AuditCode, messages: readonly string[]) =>
       messages.map((message) => ({ seq, code, message: `change ${change.id}: ${message}` }))
+    const approved = (judged: ChangeState, governance: Governance) =>
+      faults(
+        'CHANGE_NOT_APPROVED',
+        orUnreadable(() => this.approvalFaults(judged, governance, entry)),
+      )
     switch (event.type) {
       case 'change.requested':
-        return faults('CHANGE_REQUEST_DIFFERS', this.requestFaults(change))
+        return faults(
+          'CHANGE_REQUEST_DIFFERS',
+          orUnreadable(() => this.requestFaults(change)),
+        )
       case 'change.emergency-used':
-        return faults('CHANGE_NOT_APPROVED', this.emergencyFaults(change, entry.by))
+        return faults(
+          'CHANGE_NOT_APPROVED',
+          orUnreadable(() => this.emergencyFaults(change, entry)),
+        )
       case 'change.applying':
         // What is ordered was decided here; how long it takes to be delivered changes nothing.
-        return before === undefined
-          ? []
-          : faults('CHANGE_NOT_APPROVED', this.approvalFaults(before, this.governance, entry))
+        return before === undefined ? [] : approved(before, this.governance)
       case 'change.applied': {
         if (before === undefined) return faults('CHANGE_NOT_APPROVED', ['it was applied without having been requested'])
         const governance = this.underway.get(change.id)?.governance ?? this.governance
         return [
-          ...(before.recorded === 'applying'
-            ? []
-            : faults('CHANGE_NOT_APPROVED', this.approvalFaults(before, governance, entry))),
-          ...faults('CHANGE_EFFECTS_DIFFER', this.effectFaults(before, entry)),
+          ...(before.recorded === 'applying' ? [] : approved(before, governance)),
+          ...faults(
+            'CHANGE_EFFECTS_DIFFER',
+            orUnreadable(() => this.effectFaults(before, entry)),
+          ),
         ]
       }
       default:
@@ -132,35 +169,45 @@ export class ChangeAudit {
     ]
   }
 
-  private emergencyFaults({ id, kind }: ChangeState, by: string): string[] {
-    const { emergency } = this.governance
+  private emergencyFaults({ id, kind, requester }: ChangeState, { by, via, at }: StreamEntry): string[] {
+    const { access, emergency } = this.governance
     const others = this.unreviewed.size > 0
-    this.unreviewed.add(id)
+    this.unreviewed.set(id, [by, requester])
+    const registered = access.principals[by]
     const allowed =
-      emergency !== undefined && emergency.people.includes(by) && covers(emergency.kinds, kind) && !this.never(kind)
+      emergency !== undefined &&
+      registered?.kind === 'person' &&
+      registered.disabled !== true &&
+      emergency.people.includes(by) &&
+      covers(emergency.kinds, kind) &&
+      mayBeEmergency(this.kinds.find(kind), kind)
+    const credential = this.credentials.get(via)
+    const theirs = credential?.principal === by && !credential.revoked && !hasEnded(credential, at)
     return [
+      ...(theirs ? [] : [`${via} was no credential of ${by} that could break glass`]),
       ...(allowed ? [] : [`${by} was not on a list that allows break-glass for ${kind}`]),
       ...(others ? ['break-glass was used again before the last use was reviewed'] : []),
     ]
   }
 
-  private never(kind: string): boolean {
-    return this.kinds.find(kind).neverInEmergency === true
-  }
-
   /** Whether a change that took effect should have: votes, policies, times. */
   private approvalFaults(change: ChangeState, governance: Governance, { at }: StreamEntry): string[] {
-    const { approved, kind, payload, policy, applyBy, expiresAt, emergency } = change
+    const { approved, kind, payload, policy, applyBy, expiresAt } = change
     if (approved === undefined) return ['it was applied without having been approved']
     const faults = []
-    if (at > applyBy) faults.push(`it was applied at ${at}, and had to be by ${applyBy}`)
+    if (at >= applyBy) faults.push(`it was applied at ${at}, and had to be by ${applyBy}`)
     if (at < approved.notBefore)
       faults.push(`it was applied at ${at}, before its cooling-off ended at ${approved.notBefore}`)
-    if (approved.at > expiresAt) faults.push(`it was approved at ${approved.at}, after it expired at ${expiresAt}`)
-    if (emergency) return faults
-    const also = this.kinds.find(kind).alsoPolicies?.(payload, governance) ?? []
-    const policies = [policy, policyOf(governance, kind), ...also]
-    const ground = { access: governance.access, policies, credentials: this.credentials, tenant: this.tenant }
+    if (approved.at >= expiresAt) faults.push(`it was approved at ${approved.at}, after it expired at ${expiresAt}`)
+    if (isEmergency(change)) {
+      const still = mayStillUse(change, { governance, nowMs: Date.parse(at) })
+      return still ? faults : [...faults, 'it was applied by break-glass when that did not hold any more']
+    }
+    const found = this.kinds.find(kind)
+    const policies = [policy, policyOf(governance, kind), ...(found.alsoPolicies?.(payload, governance) ?? [])]
+    const beneficiaries = gainingBy(found, payload, governance)
+    const { access } = governance
+    const ground = { access, policies, beneficiaries, credentials: this.credentials, tenant: this.tenant }
     const standing = standingOf(change, ground)
     if (standing.rejected) faults.push('it was applied although it was rejected')
     if (!standing.met) {
@@ -178,7 +225,10 @@ export class ChangeAudit {
     const { id, kind, payload, approved, base } = change
     const { governance, entries } = this.underway.get(id) ?? { governance: this.governance, entries: [] }
     const found = this.kinds.find(kind)
-    if (!found.effects) return []
+    if (!found.effects) {
+      const foreign = entries.length > (kind === TOKEN_CREATE ? 1 : 0)
+      return foreign ? [`${entries.length} protected entries rest on it, and its kind brings about none of them`] : []
+    }
     const moved = canonicalize(found.base(payload, governance)) !== canonicalize(base)
     const expected = effectsOf(found, payload, {
       governance,
@@ -234,10 +284,34 @@ export class ChangeAudit {
       return
     }
     if (event.type !== 'token.created') return
-    const { principal, permissions } = event.data as { principal: string; permissions: string[] }
+    const { principal, permissions, expiresAt } = event.data as unknown as TokenGrant
     const minters = new Set([by, ...(this.credentials.get(via)?.minters ?? [])])
-    this.credentials.set(name, { via: name, principal, permissions, revoked: false, minters })
+    this.credentials.set(name, { via: name, principal, permissions, revoked: false, minters, expiresAt })
   }
+}
+
+/** What only an open change can come to; a closed one is not opened again. */
+const DECIDING = new Set(['change.approved', 'change.emergency-used', 'change.applying', 'change.applied'])
+
+/** What cannot be decided again is a finding, too: nobody's entry keeps the others from being looked at. */
+function orUnreadable(work: () => string[]): string[] {
+  try {
+    return work()
+  } catch (error) {
+    return [`it cannot be decided again: ${error instanceof Error ? error.message : String(error)}`]
+  }
+}
+
+function unapplied(id: string, entries: readonly StreamEntry[]): AuditFinding[] {
+  return entries.map(({ seq, stream, event }) => ({
+    seq,
+    code: 'PROTECTED_WITHOUT_CHANGE',
+    message: `${event.type} on ${stream}: change ${id} was not applied with it`,
+  }))
+}
+
+function hasEnded({ expiresAt }: Credential, at: string): boolean {
+  return expiresAt !== undefined && Date.parse(at) >= Date.parse(expiresAt)
 }
 
 /** During setup nothing has to name a change; what names one is held against it all the same. */
@@ -247,8 +321,8 @@ function citesChange({ event }: StreamEntry): boolean {
 
 /** Whether a token is the one that a change was about. */
 function isClaimed({ kind, payload }: ChangeState, { event }: StreamEntry): boolean {
-  const asked = payload as { principal?: string; permissions?: string[] }
-  const made = event.data as typeof asked
-  const permissions = (list: typeof asked) => canonicalize([...(list.permissions ?? [])].sort())
-  return kind === 'token.create' && asked.principal === made.principal && permissions(asked) === permissions(made)
+  if (kind !== TOKEN_CREATE) return false
+  const grant = ({ principal, permissions, expiresAt }: TokenGrant) =>
+    canonicalize({ principal, permissions: [...permissions].sort(), ...(expiresAt !== undefined && { expiresAt }) })
+  return grant(askedToken(payload)) === grant(event.data as unknown as TokenGrant)
 }

@@ -30,7 +30,16 @@ const note: ChangeKind = {
   ],
 }
 const roles: ChangeKind = { ...note, name: 'setting.roles', neverInEmergency: true }
-const kinds = new Kinds([note, roles])
+const outside: ChangeKind = {
+  name: 'external.*',
+  what: 'does something elsewhere',
+  payload: Type.Unknown(),
+  beneficiaries: () => [],
+  base: () => ({}),
+  diff: (payload) => ({ before: null, after: payload }),
+  outside: () => 'taken',
+}
+const kinds = new Kinds([note, roles, outside])
 
 const [ada, ben, cy] = ['person:ada', 'person:ben', 'person:cy'] as const
 const tokens = { [ada]: 'token:ADA', [ben]: 'token:BEN', [cy]: 'token:CY' }
@@ -125,7 +134,8 @@ class Story {
   /** Codes of the findings. */
   found(): string[] {
     const audit = new ChangeAudit(TENANT, kinds)
-    return this.entries.flatMap((entry) => audit.see(entry)).map(({ code }) => code)
+    const seen = this.entries.flatMap((entry) => audit.see(entry))
+    return [...seen, ...audit.end()].map(({ code }) => code)
   }
 
   private requested(): ChangeState {
@@ -252,8 +262,78 @@ describe('an audit of changes', () => {
       return story.effect().applied().found()
     }
     expect(used(listed(), ben)).toEqual([])
-    expect(used(listed(), cy)).toEqual(['CHANGE_NOT_APPROVED'])
-    expect(used(new Story(), ben)).toEqual(['CHANGE_NOT_APPROVED'])
+    // When it was used, and again when it was applied.
+    expect(used(listed(), cy)).toEqual(['CHANGE_NOT_APPROVED', 'CHANGE_NOT_APPROVED'])
+    expect(used(new Story(), ben)).toEqual(['CHANGE_NOT_APPROVED', 'CHANGE_NOT_APPROVED'])
     expect(used(listed(roles.name), ben, roles.name)).toEqual(['CHANGE_NOT_APPROVED'])
+  })
+
+  test('finds a use of break-glass by a token that was revoked, one that was late, and votes too few after it', () => {
+    const listed = () => {
+      const story = new Story()
+      const list = { people: [ben], kinds: [note.name], authority: { override: true } }
+      story.add('approvals/emergency', 'emergency.listed', list)
+      return story
+    }
+    const revoked = listed().request()
+    revoked.add('token/BEN', 'token.revoked')
+    revoked.onChange('change.emergency-used', {}, ben)
+    expect(revoked.effect().applied().found()).toEqual(['CHANGE_NOT_APPROVED'])
+
+    const late = listed().request()
+    late.onChange('change.emergency-used', {}, ben)
+    late.script.nowMs += 2 * HOUR_MS
+    expect(late.effect().applied().found()).toEqual(['CHANGE_NOT_APPROVED'])
+
+    const voted = listed().request()
+    voted.onChange('change.emergency-used', {}, ben)
+    voted.onChange('change.reopened', { votes: [] })
+    expect(voted.vote(cy).approve().effect().applied().found()).toEqual(['CHANGE_NOT_APPROVED'])
+  })
+
+  test('finds a review by who broke glass, and the next use after it', () => {
+    const story = new Story()
+    const list = { people: [ben], kinds: [note.name], authority: { override: true } }
+    story.add('approvals/emergency', 'emergency.listed', list)
+    story.request().onChange('change.emergency-used', {}, ben)
+    story.effect().applied().onChange('change.reviewed', { verdict: 'justified' }, ben)
+    expect(story.found()).toEqual(['CHANGE_NOT_APPROVED'])
+  })
+
+  test('finds protected entries whose change was never applied, or ended otherwise', () => {
+    expect(new Story().request().approve().effect().found()).toEqual(['PROTECTED_WITHOUT_CHANGE'])
+    const failed = new Story().request().approve().effect()
+    failed.onChange('change.failed', { code: 'ROLE_UNKNOWN' })
+    expect(failed.found()).toEqual(['PROTECTED_WITHOUT_CHANGE'])
+  })
+
+  test('finds protected entries that rest on a change outside the service', () => {
+    const story = new Story().request({ base: {} }, 'external.billing').vote(ben, cy).approve()
+    expect(story.effect().applied().found()).toEqual(['CHANGE_EFFECTS_DIFFER'])
+  })
+
+  test('finds what is applied after its end', () => {
+    const story = new Story().request({ base: {} }, 'external.billing')
+    story.onChange('change.rejected', { votes: [] })
+    expect(story.vote(ben, cy).approve().applied().found()).toEqual(['CHANGE_NOT_APPROVED', 'CHANGE_NOT_APPROVED'])
+  })
+
+  test('finds votes of a token that had expired', () => {
+    const story = new Story()
+    const expiresAt = new Date(story.script.nowMs + HOUR_MS).toISOString()
+    const grant = { principal: cy, permissions: ['*/*:*'], expiresAt, authority: { override: true } }
+    story.add('token/SHORT', 'token.created', grant)
+    story.request().vote(ben)
+    story.script.nowMs += HOUR_MS
+    story.vote(cy)
+    const last = story.entries.pop() ?? expect.fail('no vote')
+    story.entries.push({ ...last, via: 'token:SHORT' })
+    expect(story.approve().effect().applied().found()).toEqual(['CHANGE_NOT_APPROVED'])
+  })
+
+  test('goes on behind a change of a kind that nobody knows', () => {
+    const story = new Story().request({}, 'setting.unknown').vote(ben, cy).approve().applied()
+    story.add('role/mine', 'role.defined', { role: 'mine', permissions: ['*/*:*'], inherits: [] })
+    expect(story.found()).toEqual(['CHANGE_NOT_APPROVED', 'CHANGE_EFFECTS_DIFFER', 'PROTECTED_WITHOUT_CHANGE'])
   })
 })

@@ -12,7 +12,10 @@ export function isEmergency({ approved, emergency }: ChangeState): boolean {
 }
 
 /** Whether who broke glass still may, and it was a moment ago. */
-export function mayStillUse({ emergency, kind }: ChangeState, { governance, nowMs }: Governed): boolean {
+export function mayStillUse(
+  { emergency, kind }: ChangeState,
+  { governance, nowMs }: Pick<Governed, 'governance' | 'nowMs'>,
+): boolean {
   if (!emergency) return false
   const { access, emergency: list } = governance
   return (

@@ -1,7 +1,7 @@
 import type { Tx } from '../../db/database.js'
 import type { DomainCheck } from '../../ledger/verify.js'
 import { streamEntry, streamSeqs } from '../../ledger/streams.js'
-import { AUDIT_PREFIXES, ChangeAudit } from '../audit.js'
+import { AUDIT_PREFIXES, ChangeAudit, type AuditFinding } from '../audit.js'
 import type { Kinds } from '../kind.js'
 
 /** Entries read at once. */
@@ -16,12 +16,14 @@ export function changesCheck(kinds: Kinds): DomainCheck {
     const snapshot = operator.transaction().setIsolationLevel('repeatable read').setAccessMode('read only')
     await snapshot.execute(async (tx) => {
       const audit = new ChangeAudit(tenant, kinds)
+      const tell = (findings: readonly AuditFinding[]) => {
+        for (const { code, seq, message } of findings) report(code, tenant, seq, message)
+      }
       for await (const leaves of pages(tx, tenant)) {
         signal?.throwIfAborted()
-        for (const leaf of leaves) {
-          for (const { code, seq, message } of audit.see(streamEntry(leaf))) report(code, tenant, seq, message)
-        }
+        for (const leaf of leaves) tell(audit.see(streamEntry(leaf)))
       }
+      tell(audit.end())
     })
   }
 }
