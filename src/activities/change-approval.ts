@@ -22,10 +22,13 @@ export function changeApprovalActivities(deps: ChangeApprovalDeps) {
     remindChange: (ref: ChangeRef): Promise<boolean> => remindChange(deps, ref),
     escalateChange: (ref: ChangeRef): Promise<boolean> => escalateChange(deps, ref),
 
-    /** Tells people of the last reminder or escalation that the log has of a change. */
+    /** Tells people of the last reminder or escalation that the log has of a change; of a break-glass use by its own entry. */
     async tellOfChange({ tenant, change }: ChangeRef): Promise<void> {
       const entries = await readGoverned(deps, tenant, (tx) => readStream(tx, tenant, changeStream(change)))
-      const told = entries.findLast(({ event }) => TOLD.has(event.type))
+      const last = entries.findLastIndex(({ event }) => TOLD.has(event.type))
+      const used = entries.findLastIndex(({ event }) => event.type === 'change.emergency-used')
+      const isOfUse = used >= 0 && last === entries.findIndex(({ event }, n) => n > used && TOLD.has(event.type))
+      const told = entries[isOfUse ? used : last]
       if (!told) return
       const kind = entries[0]?.event.data?.['kind'] ?? ''
       const { seq, at, event } = told

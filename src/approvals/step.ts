@@ -56,6 +56,8 @@ function escalationMs({ requestedAt, expiresAt }: ChangeState, { escalateMs }: R
 function whileApproved(change: ChangeState, outside: 'taken' | 'ordered' | undefined, nowMs: number): ChangeStep {
   const notBeforeMs = Date.parse(change.approved?.notBefore ?? change.expiresAt)
   const applyByMs = Date.parse(change.applyBy)
+  // Whoever was passed over is told before anything happens.
+  if (change.emergency && (change.nudgedAt ?? '') < change.emergency.at) return { closed: false, do: 'remind' }
   if (nowMs < notBeforeMs) return { closed: false, waitMs: Math.min(notBeforeMs, applyByMs) - nowMs }
   return outside === 'taken' ? { closed: false, waitMs: applyByMs - nowMs } : { closed: false, do: 'apply' }
 }

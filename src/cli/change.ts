@@ -20,6 +20,7 @@ import { withApprovals } from './approvals.js'
 import { showChange } from './change-text.js'
 import { EXIT, leaf, usageError, wholeNumber, type Cli, type ExitCode, type Frame } from './cli.js'
 import { tenantOf, withHost } from './host.js'
+import { grantCommands } from './taking.js'
 import { printable, table } from './terminal.js'
 
 const TENANT = ['-t, --tenant <id>', 'the tenant, for the operator; a token names its own'] as const
@@ -144,6 +145,7 @@ export function changeCommands(frame: Frame): void {
         .option(...API),
     run: review,
   })
+  grantCommands(frame, change)
 }
 
 function status(text: string): string {

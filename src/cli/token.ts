@@ -10,6 +10,7 @@ import { OVERRIDE, withApprovals } from './approvals.js'
 import { leaf, usageError, wholeNumber, type Cli, type Frame } from './cli.js'
 import { tenantOf, withHost, type Host } from './host.js'
 import { principalOf } from './persons.js'
+import { claimCommand } from './taking.js'
 import { fields, printable, table } from './terminal.js'
 
 const TENANT = ['-t, --tenant <id>', 'the tenant; may be left out where there is only one'] as const
@@ -55,6 +56,7 @@ are enforced a token does no more than its principal's roles, and a sensitive on
     options: (command) => command.option(...TENANT),
     run: revoke,
   })
+  claimCommand(frame, token)
 }
 
 function role(text: string): string {
