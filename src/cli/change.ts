@@ -89,14 +89,15 @@ export function changeCommands(frame: Frame): void {
   })
   for (const decision of ['approve', 'reject'] as const) {
     leaf(frame, change, {
-      usage: `${decision} <id>`,
+      usage: `${decision} [id]`,
       what:
         decision === 'approve'
           ? 'approve a change, after reading it'
           : 'reject a change; also one that you have approved, until it is applied',
-      more: `${AS_A_PERSON} It shows what you decide on and asks; in a script say with --hash which version you have read.`,
+      more: `${AS_A_PERSON} Without an id it is the one change that waits for you. It shows what you decide on and asks; in a script
+say with --hash which version you have read.`,
       examples: [
-        `change ${decision} 01J8Z3… --token-file ben.token`,
+        `change ${decision} --token-file ben.token`,
         `change ${decision} 01J8Z3… --hash 9f86d081… --token-file ben.token`,
       ],
       options: (command) =>
@@ -312,8 +313,9 @@ async function seen(
   }
 }
 
-async function vote(cli: Cli, options: VoteOptions, id: string, decision: 'approve' | 'reject'): Promise<ExitCode> {
+async function vote(cli: Cli, options: VoteOptions, word: string, decision: 'approve' | 'reject'): Promise<ExitCode> {
   const api = await asPerson(options)
+  const id = word === '' ? await onlyWaiting(api) : word
   const payloadHash = await seen(cli, api, { id, hash: options.hash, question: `${decision} this?` })
   if (payloadHash === undefined) {
     cli.note('nothing was done')
@@ -327,6 +329,15 @@ async function vote(cli: Cli, options: VoteOptions, id: string, decision: 'appro
   )
   cli.result({ id, ...voted }, () => `recorded as entry ${voted.seq}; the change is ${voted.status}\n`)
   return EXIT.ok
+}
+
+/** @throws DomainError USAGE where none waits for the caller, or several do */
+async function onlyWaiting(api: Api): Promise<string> {
+  const { changes } = await api.call<ChangePage>('GET', '/v1/changes?waitingFor=me&limit=10')
+  const [only, ...others] = changes
+  if (only === undefined) throw usageError('no change waits for you')
+  if (others.length === 0) return only.id
+  throw usageError(`several changes wait for you, name one: ${changes.map(({ id }) => id).join(', ')}`)
 }
 
 async function withdraw(cli: Cli, options: Options, id = ''): Promise<void> {

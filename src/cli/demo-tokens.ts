@@ -6,6 +6,7 @@ import { Authenticator } from '../auth/queries.js'
 import { homePaths, writePrivate } from '../embedded/home.js'
 import { host as hostPrincipal } from '../principal.js'
 import type { Host } from './host.js'
+import { principalOf } from './persons.js'
 
 const roles = { admin: ADMIN, auditor: AUDITOR } as const
 type Role = keyof typeof roles
@@ -22,6 +23,35 @@ export interface DemoTokens {
 }
 
 type TokenFile = Record<string, Partial<Record<Role, string>>>
+
+/** Two people who may decide on changes, each with a token of their own. */
+export interface DemoPeople {
+  /** 0600, one token each. */
+  readonly tokenFiles: readonly string[]
+}
+
+const PEOPLE = ['ada', 'ben'] as const
+
+/** People for changes that need two: as of an earlier start where their tokens still are valid. */
+export async function ensurePeople(host: Host, tenant: string): Promise<DemoPeople> {
+  const { config, database } = host
+  const authenticator = new Authenticator(database)
+  const tokenFiles = []
+  for (const name of PEOPLE) {
+    const file = join(config.home, `${tenant}-${name}.token`)
+    const before = await readFile(file, 'utf8').catch(() => '')
+    if (typeof (await authenticator.lookUp(before.trim())) !== 'object') {
+      const { token } = await createToken(database, hostPrincipal(tenant), {
+        principal: await principalOf(host, tenant, `email:${name}@${tenant}.example`),
+        permissions: ['changes/*:*', 'ledger/*:read'],
+        description: `made by countersign up --demo`,
+      })
+      await writePrivate(file, `${token}\n`)
+    }
+    tokenFiles.push(file)
+  }
+  return { tokenFiles }
+}
 
 /** An admin's and an auditor's token: those of an earlier start where they still are valid, else new ones. */
 export async function ensureTokens({ config, database }: Host, tenant: string): Promise<DemoTokens> {

@@ -10,7 +10,7 @@ import { ndjsonSource } from '../sources/ndjson.js'
 import type { Verification } from '../ledger/verify.js'
 import type { Source } from '../sources/source.js'
 import type { Cli } from './cli.js'
-import { ensureTokens, type DemoTokens } from './demo-tokens.js'
+import { ensurePeople, ensureTokens, type DemoPeople, type DemoTokens } from './demo-tokens.js'
 import { following } from './following.js'
 import type { Host } from './host.js'
 import { importOne } from './import.js'
@@ -43,6 +43,7 @@ export async function runDemo(
   story.line('Tenant', `${TENANT}, ${known === undefined ? 'created now' : 'as before'}`)
   const tokens = await ensureTokens(host, TENANT)
   tellTokens(story, tokens)
+  const people = await ensurePeople(host, TENANT)
 
   cli.signal.throwIfAborted()
   const { source, unit } = await demoSource(host)
@@ -63,6 +64,12 @@ export async function runDemo(
   const next = nextCommands(host, stays ? running.url : undefined, tokens, made)
   story.blank()
   story.line('Try next', ...next)
+  const change = changeCommands(host, people)
+  story.line(
+    'Two people',
+    ...change,
+    ...(stays ? ["and watch it become true in Temporal's pages, at the address above"] : []),
+  )
   return {
     findings: verified.findingCount,
     answer: {
@@ -84,6 +91,7 @@ export async function runDemo(
       },
       report: { id: made.report.id, seq: made.report.seq, rows: made.report.rows, files: made.files, made: made.now },
       next,
+      change,
     },
   }
 }
@@ -186,5 +194,15 @@ function nextCommands(
     url === undefined
       ? `${program} verify --tenant ${TENANT}`
       : `curl -s -H @${quoted(shortPath(headerFile))} ${quoted(`${url}/v1/entries?order=desc&limit=3`)}`,
+  ]
+}
+
+/** A change that needs two people, and the two: they work while the service runs. */
+function changeCommands({ config }: Host, { tokenFiles }: DemoPeople): string[] {
+  const program = programHere(config.home)
+  const payload = JSON.stringify({ role: 'reader', permissions: ['ledger/*:read'] })
+  return [
+    `${program} change request role.define ${quoted(payload)} --tenant ${TENANT}`,
+    ...tokenFiles.map((file) => `${program} change approve --token-file ${quoted(shortPath(file))}`),
   ]
 }

@@ -16,7 +16,7 @@ import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { countersign, start, type Answer, type Running } from '../support/cli.js'
 import { testDatabase, type TestDatabase } from '../support/database.js'
 import { TestRepository } from '../support/git.js'
@@ -127,13 +127,28 @@ describe('up --demo in a fresh checkout', () => {
     const from = lines.findIndex((line) => line.includes('Try next'))
     const commands = lines.slice(from, from + 3).map((line) => line.replace(/^ *(Try next)? */, ''))
     expect(commands[2]).toContain(`${url}/v1/`)
-    for (const command of commands) {
+    writeEntryPoint(repository.path)
+    const paste = (command: string) => {
       // A bare `npx` would first look whether anything is to be built.
       const pasted = command.replace('npx . ', `node ${JSON.stringify(join(repository.path, 'cli.mjs'))} `)
-      writeEntryPoint(repository.path)
-      const said = execFileSync('sh', ['-c', pasted], { cwd: repository.path, encoding: 'utf8', stdio: 'pipe' })
-      expect(said).toMatch(/git\.committed|^recorded/m)
+      return execFileSync('sh', ['-c', pasted], { cwd: repository.path, encoding: 'utf8', stdio: 'pipe' })
     }
+    for (const command of commands) expect(paste(command)).toMatch(/git\.committed|^recorded/m)
+
+    const people = lines.findIndex((line) => line.includes('Two people'))
+    const [request = '', ...approvals] = lines
+      .slice(people, people + 3)
+      .map((line) => line.replace(/^ *(Two people)? */, ''))
+    const { id, payloadHash } = JSON.parse(paste(`${request} --json`)) as { id: string; payloadHash: string }
+    // A terminal would show the change and ask; a script says what it has read.
+    for (const approve of approvals) {
+      expect(JSON.parse(paste(`${approve} --hash ${payloadHash} --json`))).toMatchObject({ id })
+    }
+    await vi.waitFor(
+      () =>
+        expect(JSON.parse(paste(`npx . change show ${id} --tenant demo --json`))).toMatchObject({ status: 'applied' }),
+      { timeout: 60_000, interval: 1_000 },
+    )
     running.process.kill('SIGINT')
     const { code, stdout } = await running.ended
     expect(code).toBe(0)
