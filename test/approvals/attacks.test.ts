@@ -106,6 +106,17 @@ describe('who may not vote', () => {
     expect(await status(change)).toBe('requested')
   })
 
+  test('two who count as one, against it for two', async () => {
+    await acme.directly('policy.set', { kind: 'setting.note', policy: { denyQuorum: 2 } })
+    await acme.directly('principal.link', { principal: cy.id, sameAs: ben.id })
+    const change = await acme.request(ada)
+    await acme.vote(ben, change, 'reject')
+    await refuses(acme.vote(cy, change, 'reject'), 'VOTE_SAME_PERSON')
+    expect(await status(change)).toBe('requested')
+    await acme.vote(dee, change, 'reject')
+    expect(await status(change)).toBe('rejected')
+  })
+
   test('with a token that the requester made', async () => {
     const theirs = await acme.token(ben.id, ben.permissions, ada)
     await refuses(acme.vote(theirs, await acme.request(ada)), 'VOTE_CREDENTIAL_RELATED')
