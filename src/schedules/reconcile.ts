@@ -8,13 +8,15 @@ import { zoneClock } from '../../reports/zone.js'
 import { patternsOfCalendar, type Pattern } from './calendar.js'
 import { DAY_MS } from './fires.js'
 import { missingRuns, openRuns } from './missing.js'
-import { listRuns, readSchedules } from './queries.js'
+import { readStream } from '../ledger/streams.js'
+import { listRuns, readRun, readSchedules } from './queries.js'
 import type { RunId, RunState } from './run.js'
-import { patternsOf, SCHEDULES, VERIFICATION, type ScheduleState } from './schedule.js'
+import { foldSchedules, patternsOf, SCHEDULES, scheduleStream, VERIFICATION, type ScheduleState } from './schedule.js'
 import {
   isAsWanted,
   runWorkflowIdOf,
   scheduleIdOf,
+  scheduleOfId,
   schedulePrefix,
   wantedReport,
   wantedVerification,
@@ -67,24 +69,28 @@ export async function reconcile(deps: ReconcileDeps): Promise<Reconciled> {
       if (troubles.push(error) >= MOST_TROUBLES) throw failed(troubles)
     }
   }
-  const wanted = [wantedVerification(deps, nightly(deps.verificationHour))]
+  const names = new Set<string>()
   for (const { id: tenant, hasSchedules } of await tenantsOf(deps)) {
     const schedules = hasSchedules
       ? await readSchedules(deps.database.operator, tenant)
       : new Map<string, ScheduleState>()
-    wanted.push(...wantedOf(deps, tenant, schedules))
+    for (const { id, schedule } of schedules.values()) {
+      if (!schedule) continue
+      const wanted = wantedReport(deps, tenant, id, schedule)
+      names.add(wanted.scheduleId)
+      const summary = found.get(wanted.scheduleId)
+      if (!summary || !isAsWanted(wanted, summary)) await attempt(async () => ({ [await agree(deps, tenant, id)]: 1 }))
+    }
     await attempt(async () => ({ started: await startMissing(deps, tenant, schedules) }))
   }
-  for (const each of wanted) {
-    const summary = found.get(each.scheduleId)
-    if (!summary || !isAsWanted(each, summary)) await attempt(async () => ({ [await put(deps, each)]: 1 }))
-  }
-  const names = new Set(wanted.map(({ scheduleId }) => scheduleId))
-  for (const id of [...found.keys()].filter((id) => !names.has(id))) {
-    await attempt(async () => {
-      await drop(deps, id)
-      return { removed: 1 }
-    })
+  const verification = wantedVerification(deps, nightly(deps.verificationHour))
+  const summary = found.get(verification.scheduleId)
+  if (!summary || !isAsWanted(verification, summary))
+    await attempt(async () => ({ [await put(deps, verification)]: 1 }))
+  for (const name of [...found.keys()].filter((name) => !names.has(name) && name !== verification.scheduleId)) {
+    const ours = scheduleOfId(deps.installation, name)
+    // What was removed here may be set again meanwhile.
+    await attempt(async () => ({ [ours ? await agree(deps, ours.tenant, ours.id) : await drop(deps, name)]: 1 }))
   }
   await attempt(async () => ({ started: await startMissedVerification(deps) }))
   if (troubles.length > 0) throw failed(troubles)
@@ -100,11 +106,22 @@ function failed(troubles: readonly unknown[]): AggregateError {
  * @param ids of schedules
  */
 export async function syncSchedules(deps: ReconcileDeps, tenant: string, ids: ReadonlySet<string>): Promise<void> {
-  const schedules = await readSchedules(deps.database.operator, tenant)
-  for (const id of ids) {
-    const schedule = schedules.get(id)?.schedule
-    if (schedule) await put(deps, wantedReport(deps, tenant, id, schedule))
-    else await drop(deps, scheduleIdOf(deps.installation, tenant, id))
+  for (const id of ids) await agree(deps, tenant, id)
+}
+
+/**
+ * Makes Temporal have a schedule as the log has it. Others may be at it too, with what they read before: so whoever has told
+ * Temporal looks into the log again, and the last to tell it tells what holds.
+ */
+async function agree(deps: ReconcileDeps, tenant: string, id: string): Promise<'created' | 'updated' | 'removed'> {
+  const read = async () => foldSchedules(await readStream(deps.database.operator, tenant, scheduleStream(id))).get(id)
+  for (let state = await read(); ;) {
+    const done = state?.schedule
+      ? await put(deps, wantedReport(deps, tenant, id, state.schedule))
+      : await drop(deps, scheduleIdOf(deps.installation, tenant, id))
+    const after = await read()
+    if (after?.version === state?.version) return done
+    state = after
   }
 }
 
@@ -129,12 +146,6 @@ export async function startRun(
       // The log was asked, and something is left to do: that another workflow ended under this id says nothing.
       workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
     }),
-  )
-}
-
-function wantedOf(place: Place, tenant: string, schedules: ReadonlyMap<string, ScheduleState>): Wanted[] {
-  return [...schedules.values()].flatMap(({ id, schedule }) =>
-    schedule ? [wantedReport(place, tenant, id, schedule)] : [],
   )
 }
 
@@ -179,10 +190,11 @@ async function put({ temporal }: ReconcileDeps, wanted: Wanted): Promise<'create
   return 'updated'
 }
 
-async function drop({ temporal }: ReconcileDeps, scheduleId: string): Promise<void> {
+async function drop({ temporal }: ReconcileDeps, scheduleId: string): Promise<'removed'> {
   await unlessGone(temporal.client.schedule.getHandle(scheduleId), (handle) =>
     temporal.withDeadline(() => handle.delete()),
   )
+  return 'removed'
 }
 
 async function unlessGone(handle: ScheduleHandle, work: (handle: ScheduleHandle) => Promise<void>): Promise<void> {
@@ -212,9 +224,14 @@ async function startMissing(
             nowMs,
           )
         : []
-    const open = openRuns(runs).map(({ scheduledAt }) => scheduledAt)
-    for (const scheduledAt of [...open, ...due]) await startRun(deps, tenant, 'report', { schedule: id, scheduledAt })
-    started += open.length + due.length
+    for (const scheduledAt of [...openRuns(runs).map((run) => run.scheduledAt), ...due]) {
+      const run = { schedule: id, scheduledAt }
+      // Where people asked for many runs, what was due may lie behind those that were looked at.
+      const state = await readRun(operator, tenant, run)
+      if (state && openRuns([state]).length === 0) continue
+      await startRun(deps, tenant, 'report', run)
+      started++
+    }
   }
   const verifications = openRuns(await listRuns(operator, tenant, VERIFICATION, { limit: LATEST_RUNS }))
   for (const run of verifications) {

@@ -3,7 +3,8 @@ import type { ScheduleOptions, ScheduleOptionsStartWorkflowAction, ScheduleSumma
 import type { Workflow } from '@temporalio/common'
 import type { ReportRunInput, VerificationInput } from '../../workflows/messages.js'
 import type { Pattern } from './calendar.js'
-import { patternsOf, VERIFICATION, type ReportSchedule } from './schedule.js'
+import { TENANT } from '../ledger/envelope.js'
+import { patternsOf, SCHEDULE_ID, VERIFICATION, type ReportSchedule } from './schedule.js'
 
 /** A schedule as Temporal is to have it. */
 export type Wanted = Omit<ScheduleOptions<ScheduleOptionsStartWorkflowAction<Workflow>>, 'state'> & {
@@ -31,6 +32,13 @@ const WEEKDAYS = ['SUNDAY', 'MONDAY', 'TUESDAY', 'WEDNESDAY', 'THURSDAY', 'FRIDA
 export const schedulePrefix = (installation: string): string => `${installation}/`
 export const scheduleIdOf = (installation: string, tenant: string, id: string): string =>
   `${installation}/${tenant}/schedule/${id}`
+/** Back from it; undefined for what is none of a tenant's. */
+export function scheduleOfId(installation: string, scheduleId: string): { tenant: string; id: string } | undefined {
+  const [whose, tenant = '', kind, id = '', ...rest] = scheduleId.split('/')
+  const ours = whose === installation && kind === 'schedule' && rest.length === 0
+  return ours && TENANT.test(tenant) && SCHEDULE_ID.test(id) ? { tenant, id } : undefined
+}
+
 export const verificationIdOf = (installation: string): string => `${installation}/${VERIFICATION}`
 
 /**

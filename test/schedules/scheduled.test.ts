@@ -258,18 +258,30 @@ describe('what Temporal has is made to agree with the log', () => {
     await schedule.getHandle(others).delete()
   })
 
-  test('pausing, resuming and removing reach Temporal at once', async () => {
+  test('pausing, resuming and removing reach Temporal, whoever else is telling it', async () => {
+    const tell = () => Promise.all([1, 2, 3].map(() => syncSchedules(reconciling, 'acme', new Set(['brief']))))
+    const paused = async () => (await handleOf('brief').describe()).state.paused
     await setSchedule(deps, by, 'brief', daily)
-    await syncSchedules(reconciling, 'acme', new Set(['brief']))
-    await pauseSchedule(own.db, by, 'brief', true)
-    await syncSchedules(reconciling, 'acme', new Set(['brief']))
-    expect((await handleOf('brief').describe()).state.paused).toBe(true)
+    const telling = [tell()]
+    for (const rests of [true, false, true]) {
+      await pauseSchedule(own.db, by, 'brief', rests)
+      telling.push(tell())
+    }
+    await Promise.all(telling)
+    await until('the pause', async () => ((await paused()) ? true : undefined))
     await pauseSchedule(own.db, by, 'brief', false)
-    await syncSchedules(reconciling, 'acme', new Set(['brief']))
-    expect((await handleOf('brief').describe()).state.paused).toBe(false)
+    await tell()
+    await until('its end', async () => ((await paused()) ? undefined : true))
     await removeSchedule(own.db, by, 'brief')
-    await syncSchedules(reconciling, 'acme', new Set(['brief']))
-    await expect(handleOf('brief').describe()).rejects.toThrow()
+    await tell()
+    const gone = () =>
+      handleOf('brief')
+        .describe()
+        .then(
+          () => undefined,
+          (error: Error) => error.name,
+        )
+    expect(await until('its removal', gone)).toBe('ScheduleNotFoundError')
   })
 })
 
@@ -324,6 +336,11 @@ describe('recipients', () => {
       expect.arrayContaining([{ webhook: 'ops' }, { webhook: 'audit', code: 'WEBHOOK_UNKNOWN' }]),
     )
     const { order, scheduledAt } = state
+    const workflow = temporal.temporal.client.workflow.getHandle(
+      runWorkflowIdOf(installation, 'acme', 'told', scheduledAt),
+    )
+    await workflow.result()
+    await keepHistory(temporal.temporal.client, 'reportRun.told', workflow.workflowId)
     expect(told.filter(({ webhook }) => webhook === 'ops')).toEqual([
       {
         tenant: 'acme',
@@ -444,6 +461,10 @@ describe('verification', () => {
       { webhook: 'watch', type: 'verification.completed', data: { findings: 1, seq: 3 } },
     ])
     expect(logged.join()).toContain('a verification found what must not be')
+    const { client } = temporal.temporal
+    const id = runWorkflowIdOf(installation, undefined, 'verification', '2026-11-19T02:00:00Z')
+    await client.workflow.getHandle(id).result()
+    await keepHistory(client, 'verification.finding', id)
     await attack.edit('touched', 1, (leaf) => leaf.replace('witch.example', 'watch.example'))
   })
 })
