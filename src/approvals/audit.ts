@@ -142,6 +142,12 @@ export class ChangeAudit {
       case 'change.applying':
         // What is ordered was decided here; how long it takes to be delivered changes nothing.
         return before === undefined ? [] : approved(before, this.governance)
+      case 'change.redeemed': {
+        const given = change.grants.some(({ jti, expiresAt }) => jti === event.data?.['jti'] && entry.at < expiresAt)
+        return given
+          ? []
+          : faults('CHANGE_NOT_APPROVED', ['it was redeemed by a grant that was not given out, or too late'])
+      }
       case 'change.applied': {
         if (before === undefined) return faults('CHANGE_NOT_APPROVED', ['it was applied without having been requested'])
         const governance = this.underway.get(change.id)?.governance ?? this.governance

@@ -70,6 +70,14 @@ export interface Signer {
  * @throws DomainError SIGNING_KEY_MISSING where the log names a key that the file lacks, SIGNING_KEY_FILE_INVALID
  */
 export async function signerOf(deps: SigningDeps, tenant: string): Promise<Signer> {
+  // A rotation between reading the log and reading the file leaves what was read behind: then both are read once more.
+  const signer = (await trySigner(deps, tenant)) ?? (await trySigner(deps, tenant))
+  if (signer) return signer
+  const lost = `the signing key of tenant ${tenant} that its log names is not in ${deps.signingKeysDir}`
+  throw new DomainError('SIGNING_KEY_MISSING', `${lost}: restore it, or run countersign signing-key rotate`)
+}
+
+async function trySigner(deps: SigningDeps, tenant: string): Promise<Signer | undefined> {
   const { database, signingKeysDir } = deps
   const known = await readKeys(database, tenant)
   const keys = known.some(isCurrent) ? known : await makeFirst(deps, tenant)
@@ -77,10 +85,7 @@ export async function signerOf(deps: SigningDeps, tenant: string): Promise<Signe
   const open = (kid: string): KeyObject[] => files.filter((file) => file.kid === kid).map(privateKeyOf)
   const current = keys.find(isCurrent)
   const [key] = open(current?.kid ?? '')
-  if (current === undefined || key === undefined) {
-    const lost = `the signing key ${current?.kid ?? ''} of tenant ${tenant} is not in ${signingKeysDir}`
-    throw new DomainError('SIGNING_KEY_MISSING', `${lost}: restore it, or run countersign signing-key rotate`)
-  }
+  if (current === undefined || key === undefined) return undefined
   const now = Date.now()
   const before = keys.filter(
     ({ status, until }) => status === 'retired' && until !== undefined && now < Date.parse(until),
@@ -135,11 +140,15 @@ export async function rotateSigningKey(
       return [...events, made(by, next)]
     },
     async () => {
-      // Others have nothing left to sign.
-      const kept = revoke ? [] : readSigningKeys(signingKeysDir, by.tenant).filter(({ kid }) => retired.includes(kid))
+      // The one before stays until the log has the next; older ones have nothing left to sign.
+      const kept = readSigningKeys(signingKeysDir, by.tenant).filter(({ kid }) => retired.includes(kid))
       writeSigningKeys(signingKeysDir, by.tenant, [...kept, next])
     },
   )
+  if (revoke) {
+    const left = readSigningKeys(signingKeysDir, by.tenant).filter(({ kid }) => !retired.includes(kid))
+    writeSigningKeys(signingKeysDir, by.tenant, left)
+  }
   return { kid: next.kid, retired }
 }
 

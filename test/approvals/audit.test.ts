@@ -312,6 +312,20 @@ describe('an audit of changes', () => {
     expect(story.effect().applied().found()).toEqual(['CHANGE_EFFECTS_DIFFER'])
   })
 
+  test('finds a grant that was redeemed and never given out, or after its end', () => {
+    const granted = (lasts: number, jti: string) => {
+      const story = new Story().request({ base: {} }, 'external.billing').vote(ben, cy).approve()
+      const expiresAt = new Date(story.script.nowMs + HOUR_MS).toISOString()
+      story.onChange('change.granted', { jti: 'one', kid: 'k', expiresAt }, ada)
+      story.script.nowMs += lasts
+      story.onChange('change.redeemed', { jti })
+      return story.applied().found()
+    }
+    expect(granted(HOUR_MS - 1, 'one')).toEqual([])
+    expect(granted(HOUR_MS, 'one')).toEqual(['CHANGE_NOT_APPROVED'])
+    expect(granted(0, 'two')).toEqual(['CHANGE_NOT_APPROVED'])
+  })
+
   test('finds what is applied after its end', () => {
     const story = new Story().request({ base: {} }, 'external.billing')
     story.onChange('change.rejected', { votes: [] })

@@ -21,7 +21,7 @@ let folder: string
 beforeAll(async () => {
   api = await testService()
   folder = join(api.server.home, 'signing-keys')
-  for (const tenant of ['acme', 'many', 'turned', 'torn', 'lost', 'saved']) {
+  for (const tenant of ['acme', 'many', 'turned', 'torn', 'lost', 'saved', 'turning']) {
     await createTenant(api.server.db, api.server.installation, tenant)
   }
 })
@@ -108,6 +108,14 @@ test('after a rotation the new key signs, both sign webhooks, and both are publi
     'current',
   ])
   expect(readSigningKeys(folder, 'turned').map(({ kid }) => kid)).toEqual([third.kid])
+  // Whoever signs while keys turn finds one or the other.
+  const [signers] = await Promise.all([
+    Promise.all(Array.from({ length: 20 }, () => signerOf(deps(), 'turning'))),
+    (async () => {
+      for (let n = 0; n < 3; n++) await rotateSigningKey(deps(), host('turning'), { revoke: n === 1 })
+    })(),
+  ])
+  expect(signers).toHaveLength(20)
   expect((await entriesOf('turned')).map(({ by, event }) => [by, event.type])).toEqual([
     ['service:countersign', 'signing-key.made'],
     ['service:host', 'signing-key.retired'],
