@@ -11,6 +11,7 @@ import { createTenant } from '../src/keyring/tenants.js'
 import { Appender } from '../src/ledger/appender.js'
 import { exportLog } from '../src/ledger/export.js'
 import { record } from '../src/ledger/record.js'
+import { changeKinds } from '../src/registry.js'
 import { countersign } from './support/cli.js'
 import { testDatabase } from './support/database.js'
 import { anchorsOf, fencesOf, linksOf, pages, readPage, tableRows } from './support/markdown.js'
@@ -66,6 +67,12 @@ test.each(pages())('files, scripts, settings and commands that %s names exist', 
 
   const commands = mentioned(path, /(?:\bnpx \.|(?<![\w/])countersign) ([a-z]+(?:-[a-z]+)*)\b/g)
   expect(commands.filter((name) => !known.has(name))).toEqual([])
+})
+
+test('the page of changes names every kind of change', () => {
+  const named = new Set(codeOf('docs/changes.md'))
+  const kinds = changeKinds.names().map((name) => name.replace('.*', '.<system>'))
+  expect(kinds.filter((kind) => !named.has(kind))).toEqual([])
 })
 
 test('the README lists every command', () => {
