@@ -42,6 +42,7 @@ export class Authenticator {
   /** By digest, never by the token itself. */
   private readonly known = new Map<string, Known>()
   private readonly tenants = new Map<string, KnownAccess>()
+  private readonly firstReads = new Map<string, Promise<KnownAccess>>()
   private readonly asking = new Map<string, Promise<Principal | Refusal>>()
   private readonly scratch = Buffer.alloc(32)
   /** Rises with every `forget`, so that an answer already on its way is not remembered. */
@@ -108,9 +109,9 @@ export class Authenticator {
         .where('hash', '=', digest)
         .executeTakeFirst()
       if (!row) return { row, access: undefined }
-      const known = this.tenants.get(tenant)
+      const known = this.tenants.get(tenant) ?? (await this.readFirst(tx, tenant, now))
       // What is missing may have been granted just now; what was taken away may be believed for a while.
-      const serves = known && now - known.readAtMs < ACCESS_FRESH_MS && isCovered(known.access, row)
+      const serves = now - known.readAtMs < ACCESS_FRESH_MS && isCovered(known.access, row)
       return { row, access: serves ? known : await readAccess(tx, tenant, known, now) }
     })
     this.known.delete(key)
@@ -133,6 +134,16 @@ export class Authenticator {
       this.known.set(key, { id: row.id, digest, principal, expiresAtMs, checkedAtMs: access.readAtMs })
     }
     return principal
+  }
+
+  /** Many ask at once when a process has just started: one of them reads everything, for all. */
+  private async readFirst(tx: Tx, tenant: string, now: number): Promise<KnownAccess> {
+    let first = this.firstReads.get(tenant)
+    if (!first) {
+      first = readAccess(tx, tenant, undefined, now).finally(() => this.firstReads.delete(tenant))
+      this.firstReads.set(tenant, first)
+    }
+    return first
   }
 
   private remember(tenant: string, access: KnownAccess): void {

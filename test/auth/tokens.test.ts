@@ -235,6 +235,15 @@ describe('a token may do what its permissions and its roles both allow', () => {
     expect(await auth.lookUp(second.token)).toMatchObject({ permissions: [] })
   })
 
+  test('many who come at once to a process that has just started all get what is theirs', async () => {
+    const auth = authenticator()
+    const made = await Promise.all(
+      Array.from({ length: 12 }, (_, n) => make({ principal: `service:s${n}`, permissions: [`a/part-${n}:do`] })),
+    )
+    const found = await Promise.all(made.map(({ token }) => auth.lookUp(token)))
+    expect(found).toMatchObject(made.map(({ principal: id, permissions }) => ({ id, permissions })))
+  })
+
   test('what changed in this process shows at once', async () => {
     const auth = authenticator()
     const { token } = await make({ principal: 'service:crm', permissions: ['a/b:c'] })
