@@ -222,7 +222,10 @@ function otherTenant(request: FastifyRequest, tenant: string, suffix: string | u
 }
 
 function permissionMissing(permission: string): DomainError {
-  return new DomainError('PERMISSION_MISSING', `this needs the permission ${permission}, which the token does not have`)
+  return new DomainError(
+    'PERMISSION_MISSING',
+    `this needs the permission ${permission}, which the token and the roles of its principal do not both have`,
+  )
 }
 
 function rateLimited(retryAfterS: number): DomainError {
