@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { countersign, type RunOptions } from '../support/cli.js'
+import { countersign, type Ran, type RunOptions } from '../support/cli.js'
 import { testDatabase, type TestDatabase } from '../support/database.js'
 import { TestRepository } from '../support/git.js'
 import { root } from '../support/root.js'
@@ -34,27 +34,30 @@ afterAll(async () => {
 
 const event = (type: string) => JSON.stringify({ type })
 
+/** The help of a command, or of the commands below it, all at once. */
+async function helpOf(group: string): Promise<[string, Ran][]> {
+  const help = await run([group, '--help'])
+  expect(help.code).toBe(0)
+  const commands = [...help.stdout.matchAll(/^ {2}([a-z-]+) \[options\]/gm)].map(([, name]) => name ?? '')
+  if (commands.length === 0) return [[group, help]]
+  return Promise.all(
+    commands.map(async (name) => [`${group} ${name}`, await run([group, name, '--help'])] satisfies [string, Ran]),
+  )
+}
+
 describe('the frame', () => {
   test('every command shows its help with examples', async () => {
     const { stdout } = await run(['--help'])
     const groups = [...stdout.matchAll(/^ {2}([a-z-]+)(?: \[options\]| )/gm)].map(([, name]) => name ?? '')
     expect(groups).toContain('verify')
     for (const group of groups.filter((name) => name !== 'help')) {
-      const help = await run([group, '--help'])
-      expect(help.code).toBe(0)
-      const commands = [...help.stdout.matchAll(/^ {2}([a-z-]+) \[options\]/gm)].map(([, name]) => name ?? '')
-      if (commands.length === 0) {
-        expect(help.stdout).toContain('--json')
-        expect(help.stdout).toMatch(/Examples:\n {2}\$ countersign /)
-      }
-      for (const command of commands) {
-        const { code, stdout } = await run([group, command, '--help'])
-        expect([group, command, code]).toEqual([group, command, 0])
+      for (const [words, { code, stdout }] of await helpOf(group)) {
+        expect([words, code]).toEqual([words, 0])
         expect(stdout).toContain('--json')
         expect(stdout).toMatch(/Examples:\n {2}\$ countersign /)
       }
     }
-  }, 120_000)
+  }, 240_000)
 
   test.each([
     { words: ['no-such-command'] },
