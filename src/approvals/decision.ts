@@ -163,6 +163,10 @@ export function assign<V>(
     }
     return false
   }
-  for (const voter of voters) place(voter, new Set())
+  const isFull = () => groups.every(({ count }, n) => placed[n]?.length === count)
+  for (const voter of voters) {
+    if (isFull()) break
+    place(voter, new Set())
+  }
   return placed.map((here) => here.length)
 }

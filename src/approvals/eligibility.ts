@@ -101,7 +101,7 @@ function withOwners(access: Access, principals: readonly string[]): string[] {
  * Who made a credential, as the people they count as, with whoever answers for a service that did. The host, who makes the
  * first tokens of all, is no party of any change.
  */
-function makersOf(access: Access, { minters }: Credential): Set<string> {
+export function makersOf(access: Access, { minters }: Credential): Set<string> {
   const makers = [...minters].filter((each) => each !== HOST)
   return new Set(withOwners(access, makers).map((each) => personOf(access, each)))
 }

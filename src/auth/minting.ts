@@ -4,7 +4,7 @@ import { DomainError } from '../errors.js'
 import type { Principal } from '../principal.js'
 import { ownRoleEvents } from './access-events.js'
 import { linkedTo, ownRole, personOf, rolePermissions, type Access } from './access.js'
-import { allows, withoutCovered } from './permissions.js'
+import { allows, approveSomething, withoutCovered } from './permissions.js'
 import { disabled, expectOwn } from './roles.js'
 import { isSensitive } from './sensitive.js'
 import type { TokenGrant } from './token.js'
@@ -78,12 +78,7 @@ function isSamePerson(access: Access, a: string, b: string): boolean {
 
 /** Whether somebody may approve changes of any kind, under any of the names that count as this person. */
 function mayApprove(access: Access, principal: string): boolean {
-  return linkedTo(access, principal)
-    .flatMap((each) => rolePermissions(access, each))
-    .some((permission) => {
-      const [area = '', , verb = ''] = permission.split(/[/:]/)
-      return (area === '*' || area === 'changes') && (verb === '*' || verb === 'approve')
-    })
+  return linkedTo(access, principal).some((each) => approveSomething(rolePermissions(access, each)))
 }
 
 function changeRequired(why: string): DomainError {

@@ -76,6 +76,11 @@ export function intersect(a: readonly string[], b: readonly string[]): string[] 
   return withoutCovered(met)
 }
 
+/** Whether changes of any kind at all may be approved with these. */
+export function approveSomething(granted: readonly string[]): boolean {
+  return granted.some((permission) => /^(?:\*|changes)\/.*:(?:\*|approve)$/.test(permission))
+}
+
 /** The same permissions without those that others of them cover, in their order. */
 export function withoutCovered(permissions: readonly string[]): string[] {
   const once = [...new Set(permissions)]

@@ -1,4 +1,5 @@
 import type { Tx } from '../../db/database.js'
+import { approveSomething } from '../../auth/permissions.js'
 import type { TokenGrant } from '../../auth/token.js'
 import { tokenStream } from '../../auth/token.js'
 import { readNamedStreams } from '../../ledger/streams.js'
@@ -59,17 +60,28 @@ function mintersOf(made: ReadonlyMap<string, Made>, via: string): Set<string> {
   return minters
 }
 
+/** Of the same principals, only what some change could be approved with: whoever has thousands of tokens holds nobody up. */
+export function readApproving(
+  tx: Tx,
+  tenant: string,
+  principals: readonly string[],
+  nowMs: number,
+): Promise<Credential[]> {
+  return readLiveCredentials(tx, tenant, principals, nowMs, approveSomething)
+}
+
 /** The credentials of these principals that live: neither revoked nor expired, by the table and by the log. */
 export async function readLiveCredentials(
   tx: Tx,
   tenant: string,
   principals: readonly string[],
   nowMs: number,
+  wanted: (permissions: readonly string[]) => boolean = () => true,
 ): Promise<Credential[]> {
   if (principals.length === 0) return []
   const rows = await tx
     .selectFrom('tokens')
-    .select(['id', 'principal'])
+    .select(['id', 'principal', 'permissions'])
     .where('tenant', '=', tenant)
     .where('principal', 'in', principals)
     .where('revoked_at', 'is', null)
@@ -77,12 +89,13 @@ export async function readLiveCredentials(
       where.or([where('expires_at', 'is', null), where('expires_at', '>', new Date(nowMs).toISOString())]),
     )
     .execute()
+  const some = rows.filter(({ permissions }) => wanted(permissions))
   const known = await readCredentials(
     tx,
     tenant,
-    rows.map(({ id }) => `token:${id}`),
+    some.map(({ id }) => `token:${id}`),
   )
-  return rows.flatMap(({ id, principal }) => {
+  return some.flatMap(({ id, principal }) => {
     const credential = known.get(`token:${id}`)
     return credential && !credential.revoked && credential.principal === principal ? [credential] : []
   })

@@ -7,7 +7,7 @@ import { policyOf, type Governance } from '../governance.js'
 import { approvePermission, type Kinds } from '../kind.js'
 import type { Policy } from '../policy.js'
 import { unsatisfied, type Unsatisfied } from '../satisfiable.js'
-import { readLiveCredentials } from './credentials.js'
+import { readApproving } from './credentials.js'
 
 /** The kinds whose policies have to be satisfiable: all built-in ones, and those outside that have a policy of their own. */
 function kindsToSatisfy(kinds: Kinds, { policies }: Governance): string[] {
@@ -33,7 +33,7 @@ export async function findUnsatisfied(
   { governance, nowMs }: Pick<Governed, 'governance' | 'nowMs'>,
 ): Promise<Unsatisfied[]> {
   const names = kindsToSatisfy(kinds, governance)
-  const credentials = await readLiveCredentials(tx, tenant, approvers(governance, names), nowMs)
+  const credentials = await readApproving(tx, tenant, approvers(governance, names), nowMs)
   return names.flatMap((kind) => {
     const policies: Policy[] = [policyOf(governance, kind)]
     return unsatisfied(governance.access, kind, policies, credentials) ?? []
@@ -68,6 +68,8 @@ export async function expectSatisfiable(
   { before, after, nowMs }: { readonly before: Governance; readonly after: Governance; readonly nowMs: number },
 ): Promise<void> {
   if (before.enforcedSeq === undefined) return
+  // Nothing else decides who could approve what.
+  if (after.access === before.access && after.policies === before.policies) return
   const findings = await findUnsatisfied(tx, tenant, kinds, { governance: after, nowMs })
   if (findings.length === 0) return
   const known = new Set(

@@ -7,7 +7,7 @@ import { areRelated, isMember } from '../eligibility.js'
 import type { Governed } from '../governed.js'
 import { approvePermission, type Kinds } from '../kind.js'
 import { candidatesFor, type Candidate } from '../satisfiable.js'
-import { readLiveCredentials } from './credentials.js'
+import { readApproving } from './credentials.js'
 import { groundOf, policiesFor } from './load.js'
 
 type Now = Pick<Governed, 'governance' | 'nowMs'>
@@ -26,7 +26,7 @@ export async function couldApprove(
   const people = Object.entries(access.principals)
     .filter(([principal, { kind }]) => kind === 'person' && allows(rolePermissions(access, principal), needed))
     .map(([principal]) => principal)
-  const credentials = await readLiveCredentials(tx, tenant, people, now.nowMs)
+  const credentials = await readApproving(tx, tenant, people, now.nowMs)
   const voted = new Set(change.votes.map(({ voter }) => personOf(access, voter)))
   const approvers = change.votes.flatMap(({ via, decision }) =>
     decision === 'approve' ? (ground.credentials.get(via) ?? []) : [],
