@@ -7,6 +7,7 @@ import { messageOf, systemCode } from '../errors.js'
 import { keysNotBackedUp } from '../keyring/backup.js'
 import { readKeyFile, type Installation } from '../keyring/installation.js'
 import { openAsInstallation } from '../keyring/set-up.js'
+import { tenantsWithoutKey } from '../keyring/signing-keys.js'
 import type { Database } from '../db/database.js'
 import type { Cli } from './cli.js'
 import type { Check } from './doctor.js'
@@ -73,6 +74,7 @@ async function checkServer(
   try {
     if (!(await checkConnection(show, config, database))) return
     await checkBackup(show, config, database)
+    await checkSigningKeys(show, config, database)
   } finally {
     await database.close()
   }
@@ -220,6 +222,19 @@ async function checkBackup(show: Show, config: Config, database: Database): Prom
       advice: 'run countersign keys backup <folder>/, and keep the copy away from the database',
     })
   }
+}
+
+async function checkSigningKeys(show: Show, { signingKeysDir }: Config, database: Database): Promise<void> {
+  const id = 'signing keys'
+  const lacking = await tenantsWithoutKey({ database, signingKeysDir }).catch(messageOf)
+  if (typeof lacking === 'string') {
+    show({ id, status: 'fail', found: lacking, advice: 'countersign keys restore <backup> puts missing files back' })
+  } else if (lacking.length > 0) {
+    const named = lacking.slice(0, 5).join(', ')
+    const found = `${counted(lacking.length, 'tenant')} cannot sign, their keys are not in ${signingKeysDir}: ${named}`
+    const advice = 'countersign keys restore <backup>, or countersign signing-key rotate --tenant <id>'
+    show({ id, status: 'fail', found, advice })
+  } else show({ id, status: 'ok', found: 'every tenant that signs has its key' })
 }
 
 function said(error: unknown): string {

@@ -167,6 +167,29 @@ export async function publicKeysOf(
   })
 }
 
+/**
+ * Tenants that cannot sign, because the folder lacks the key that their log names.
+ * @throws DomainError SIGNING_KEY_FILE_INVALID
+ */
+export async function tenantsWithoutKey({ database: { operator }, signingKeysDir }: SigningDeps): Promise<string[]> {
+  const rows = await operator
+    .selectFrom('streams')
+    .select('tenant')
+    .distinct()
+    .where('stream', '=', SIGNING_STREAM)
+    .execute()
+  const lacking: string[] = []
+  for (const { tenant } of rows) {
+    const keys = (await readStream(operator, tenant, SIGNING_STREAM)).reduce<Keys>(
+      (keys, { event }) => evolveKeys(keys, event),
+      [],
+    )
+    const current = keys.find(isCurrent)?.kid
+    if (!readSigningKeys(signingKeysDir, tenant).some(({ kid }) => kid === current)) lacking.push(tenant)
+  }
+  return lacking.sort()
+}
+
 function history(entries: readonly StreamEntry[]): PublicKeyHistory[] {
   const at = (type: string, kid: string) =>
     entries.find(({ event }) => event.type === type && event.data?.['kid'] === kid)?.at

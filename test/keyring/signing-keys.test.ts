@@ -7,7 +7,13 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { backUpKeyFile, keysNotBackedUp } from '../../src/keyring/backup.js'
 import { restoreKeys } from '../../src/keyring/restore.js'
 import { newSigningKey, readSigningKeys, writeSigningKeys } from '../../src/keyring/signing-key-file.js'
-import { publicKeysOf, rotateSigningKey, signerOf, SIGNING_STREAM } from '../../src/keyring/signing-keys.js'
+import {
+  publicKeysOf,
+  rotateSigningKey,
+  signerOf,
+  SIGNING_STREAM,
+  tenantsWithoutKey,
+} from '../../src/keyring/signing-keys.js'
 import { createTenant } from '../../src/keyring/tenants.js'
 import { Appender } from '../../src/ledger/appender.js'
 import { readStream } from '../../src/ledger/streams.js'
@@ -138,9 +144,11 @@ test('without its file nothing is signed, until the key is restored or rotated',
   const content = readFileSync(path)
   rmSync(path)
   await expect(signerOf(deps(), 'lost')).rejects.toEqual(refusal('SIGNING_KEY_MISSING'))
+  expect(await tenantsWithoutKey(deps())).toEqual(['lost'])
   expect(await entriesOf('lost')).toHaveLength(1)
   writeFileSync(path, content, { mode: 0o600 })
   expect((await signerOf(deps(), 'lost')).kid).toBe(kid)
+  expect(await tenantsWithoutKey(deps())).toEqual([])
   rmSync(path)
   const { kid: next } = await rotateSigningKey(deps(), host('lost'))
   expect((await signerOf(deps(), 'lost')).kid).toBe(next)
