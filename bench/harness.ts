@@ -8,6 +8,8 @@ export interface Measure {
   readonly aim: number
   /** For memory: less is better, and there is nothing to divide by. */
   readonly smallerIsBetter?: true
+  /** @returns what it would need and this machine does not have */
+  readonly missing?: () => Promise<string | undefined>
   readonly run: (context: Context) => Promise<Rounds>
 }
 

@@ -65,6 +65,11 @@ async function run(): Promise<void> {
     const context = { quick: options.quick, rounds: options.quick ? 3 : 5 }
     if (wanted?.includes('growth') ?? true) await measureWhileSmall(store, context)
     for (const measure of all.filter(({ id }) => wanted?.includes(id) ?? true)) {
+      const missing = await measure.missing?.()
+      if (missing !== undefined) {
+        console.log(`${measure.id.padEnd(15)} not measured: ${missing}`)
+        continue
+      }
       const rounds = await measure.run(context)
       const result = judge(measure, rounds)
       results.push(result)

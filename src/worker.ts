@@ -156,7 +156,7 @@ export function startWorker(config: WorkerConfig, deps: WorkerDeps): RunningWork
  * Most entries are passed over by the database, so many are looked at at a time. While Temporal is away logs rest for
  * seconds, not longer: it may be back any moment.
  */
-const DISPATCHING = {
+export const DISPATCHING = {
   bounds: { tenants: 100, entries: 50_000, bytes: 0 },
   lingerMs: 5,
   restMs: { first: 200, most: 10_000 },

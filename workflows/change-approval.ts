@@ -9,6 +9,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow'
 import type { ChangeApprovalActivities } from '../src/activities/change-approval.js'
+import type { ChangeStep } from '../src/approvals/step.js'
 import { NUDGE } from './messages.js'
 import type { ChangeApprovalInput } from './messages.js'
 
@@ -46,35 +47,48 @@ export async function changeApproval(ref: ChangeApprovalInput): Promise<void> {
     else await condition(() => nudged, Math.max(ms, 1))
   }
 
+  let step: ChangeStep | undefined
   let last: string | undefined
   let repeats = 0
   for (;;) {
-    nudged = false
     try {
-      const step = await changeStep(ref)
-      if (step.closed) return
-      repeats = step.do !== undefined && step.do === last ? repeats + 1 : 0
-      last = step.do
-      if (step.do === undefined) await rest(step.waitMs)
-      else if (step.do === 'deliver') {
+      if (step === undefined) {
+        nudged = false
+        step = await changeStep(ref)
+      }
+      const { closed, do: due, waitMs } = step
+      if (closed) return
+      repeats = due !== undefined && due === last ? repeats + 1 : 0
+      last = due
+      step = undefined
+      if (due === undefined) await rest(waitMs)
+      else if (due === 'deliver') {
         const delivery = await deliverChange(ref)
         if (!delivery.closed) await rest(delivery.waitMs)
       } else if (repeats >= REPEATS) await rest(PAUSE_MS)
-      else if (step.do === 'apply') await applyChange(ref)
-      else if (step.do === 'expire') await expireChange(ref)
       else {
-        // An entry first, so that none repeats; then people are told of it, and nothing waits for who cannot be reached.
-        if (step.do === 'remind') await remindChange(ref)
-        else await escalateChange(ref)
-        await Promise.race([tellOfChange(ref).catch(() => undefined), rest(undefined)])
+        nudged = false
+        step = await take(due, ref)
+        // People are told of what is on record; nothing waits for who cannot be reached.
+        if (due === 'remind' || due === 'escalate') {
+          await Promise.race([tellOfChange(ref).catch(() => undefined), rest(undefined)])
+        }
+        if (nudged && !step.closed) step = undefined
       }
     } catch (error) {
       if (!isRefusal(error)) throw error
+      step = undefined
       await rest(PAUSE_MS)
     }
     const { historyLength, continueAsNewSuggested } = workflowInfo()
     if (historyLength > LONG_HISTORY || continueAsNewSuggested) await continueAsNew<typeof changeApproval>(ref)
   }
+}
+
+function take(due: 'apply' | 'expire' | 'remind' | 'escalate', ref: ChangeApprovalInput): Promise<ChangeStep> {
+  if (due === 'apply') return applyChange(ref)
+  if (due === 'expire') return expireChange(ref)
+  return due === 'remind' ? remindChange(ref) : escalateChange(ref)
 }
 
 /** An activity said no, and would say it again. */

@@ -1,4 +1,4 @@
-import { applyChange, type Applied } from '../approvals/commands/apply.js'
+import { applyChange } from '../approvals/commands/apply.js'
 import { deliverChange, type Delivery } from '../approvals/commands/deliver.js'
 import { changeStep, escalateChange, expireChange, remindChange, type ChangeRef } from '../approvals/commands/times.js'
 import { changeStream } from '../approvals/change.js'
@@ -15,12 +15,17 @@ export type ChangeApprovalActivities = ReturnType<typeof changeApprovalActivitie
 
 /** What the workflow of a change may do. All of it may be repeated: commands look at the log before they write. */
 export function changeApprovalActivities(deps: ChangeApprovalDeps) {
+  /** What comes next is told with what was done: a workflow's every question is a round trip through Temporal. */
+  const then = async (done: Promise<unknown>, ref: ChangeRef): Promise<ChangeStep> => {
+    await done
+    return changeStep(deps, ref)
+  }
   return {
     changeStep: (ref: ChangeRef): Promise<ChangeStep> => changeStep(deps, ref),
-    applyChange: (ref: ChangeRef): Promise<Applied> => applyChange(deps, ref),
-    expireChange: (ref: ChangeRef): Promise<boolean> => expireChange(deps, ref),
-    remindChange: (ref: ChangeRef): Promise<boolean> => remindChange(deps, ref),
-    escalateChange: (ref: ChangeRef): Promise<boolean> => escalateChange(deps, ref),
+    applyChange: (ref: ChangeRef): Promise<ChangeStep> => then(applyChange(deps, ref), ref),
+    expireChange: (ref: ChangeRef): Promise<ChangeStep> => then(expireChange(deps, ref), ref),
+    remindChange: (ref: ChangeRef): Promise<ChangeStep> => then(remindChange(deps, ref), ref),
+    escalateChange: (ref: ChangeRef): Promise<ChangeStep> => then(escalateChange(deps, ref), ref),
 
     /** Tells people of the last reminder or escalation that the log has of a change; of a break-glass use by its own entry. */
     async tellOfChange({ tenant, change }: ChangeRef): Promise<void> {
