@@ -18,6 +18,7 @@ describe('the router', () => {
       '/metrics',
       '/openapi.json',
       '/readyz',
+      '/t/:tenant/.well-known/jwks.json',
     ])
     for (const { permission } of api.service.server.routes) {
       if (permission !== undefined) expect(permission).toMatch(PERMISSION)
