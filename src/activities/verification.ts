@@ -8,7 +8,7 @@ import { recordVerification } from '../ledger/verifications.js'
 import { verify, type TenantVerification, type Verification, type VerifyOptions } from '../ledger/verify.js'
 import type { Log } from '../log.js'
 import { SYSTEM_TENANT } from '../principal.js'
-import { completeVerification, recordAnnouncement } from '../schedules/commands.js'
+import { completeVerification, failRun, recordAnnouncement } from '../schedules/commands.js'
 import { entryId } from '../sinks/notification.js'
 import { findRun } from '../schedules/queries.js'
 import { isEnded } from '../schedules/run.js'
@@ -87,6 +87,11 @@ export function verificationActivities({ database, tell, log, checks }: Verifica
           verified(state, scope === 'installation' && each.tenant === last ? whole : outcome),
         )
       }
+    },
+
+    /** Ends a verification that somebody asked for and that could not be made. */
+    async failVerification({ tenant, scheduledAt, code }: Required<VerificationRun> & { code: string }): Promise<void> {
+      await failRun(database, { tenant, schedule: VERIFICATION, scheduledAt }, code)
     },
 
     /** Who is still to be told of what was found. */

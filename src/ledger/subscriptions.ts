@@ -296,6 +296,9 @@ export const REPORTS = 'reports'
 /** The consumer that tells Temporal what the log says. */
 export const DISPATCHER = 'dispatcher'
 
+/** The consumer that tells Temporal of schedules and of runs that were asked for. */
+export const SCHEDULER = 'schedules'
+
 /** How many processes the log has begun and not ended, by kind, and how old the oldest is: as far as the dispatcher has read. */
 export async function openByKind(db: Db): Promise<{ kind: string; count: number; oldestSeconds: number }[]> {
   const text = `select kind, count(*)::int8 as count,

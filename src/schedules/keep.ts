@@ -3,14 +3,19 @@ import type { Database } from '../db/database.js'
 import { leafType, parseEnvelope } from '../ledger/envelope.js'
 import type { EntriesListener } from '../ledger/listen.js'
 import { Follower, type Consumer } from '../ledger/subscribe.js'
+import { SCHEDULER } from '../ledger/subscriptions.js'
 import type { Log } from '../log.js'
+import { namespaceOf } from '../temporal/connection.js'
 import { reconcile, startRun, syncSchedules, type ReconcileDeps } from './reconcile.js'
 import { runOf } from './run.js'
 import { scheduleEventTypes, scheduleOf, SCHEDULES, VERIFICATION } from './schedule.js'
 
 const EVERY_MS = 5 * 60_000
-/** After a failure, doubled with each. */
+/** How often Temporal is asked whether it is still the same one. */
+const LOOK_EVERY_MS = 10_000
+/** After a failure, doubled with each, and at most. */
 const FIRST_PAUSE_MS = 1_000
+const MOST_PAUSE_MS = 30_000
 
 export interface KeepSchedulesOptions extends ReconcileDeps {
   readonly database: Database
@@ -36,16 +41,24 @@ export function keepSchedules(options: KeepSchedulesOptions): { close(): Promise
 
   async function keepReconciling(): Promise<void> {
     let pauseMs = FIRST_PAUSE_MS
+    let known: string | undefined
+    let doneAtMs = -Infinity
     while (!end.signal.aborted) {
       try {
-        const done = await unlessEnded(reconcile(options))
-        if (done && Object.values(done).some((count) => count > 0)) log.info(done, 'schedules were put right')
+        const namespace = await unlessEnded(namespaceOf(options.temporal))
+        // Another id is that of another database of Temporal's: nothing of ours is there.
+        if (namespace && (namespace.id !== known || performance.now() - doneAtMs >= everyMs)) {
+          const done = await unlessEnded(reconcile(options))
+          if (done && Object.values(done).some((count) => count > 0)) log.info(done, 'schedules were put right')
+          known = namespace.id
+          doneAtMs = performance.now()
+        }
         pauseMs = FIRST_PAUSE_MS
-        await pause(everyMs)
+        await pause(Math.min(everyMs, LOOK_EVERY_MS))
       } catch (error) {
-        if (pauseMs === FIRST_PAUSE_MS) log.warn({ err: error }, 'schedules wait: Temporal does not answer')
+        if (pauseMs === FIRST_PAUSE_MS) log.warn({ err: error }, 'schedules wait for Temporal')
         await pause(pauseMs)
-        pauseMs = Math.min(2 * pauseMs, 60_000)
+        pauseMs = Math.min(2 * pauseMs, MOST_PAUSE_MS)
       }
     }
   }
@@ -71,7 +84,7 @@ export function keepSchedules(options: KeepSchedulesOptions): { close(): Promise
 /** What changes or asks for a run, in the log's order. What fails here is tried again, and found by `reconcile` at the latest. */
 export function schedulesConsumer(deps: ReconcileDeps): Consumer {
   return {
-    name: 'schedules',
+    name: SCHEDULER,
     types: [...scheduleEventTypes, 'run.requested'],
     async act({ tenant, entries }) {
       const changed = new Set<string>()

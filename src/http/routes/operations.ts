@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import { Type } from 'typebox'
 import type { Database } from '../../db/database.js'
-import { DISPATCHER, ENTRY_INDEX, lagOf, openByKind, REPORTS, type Lag } from '../../ledger/subscriptions.js'
+import { DISPATCHER, ENTRY_INDEX, lagOf, openByKind, REPORTS, SCHEDULER, type Lag } from '../../ledger/subscriptions.js'
 import { publicProblems } from '../schemas.js'
 import type { App, ServerDeps } from '../server.js'
 
@@ -33,7 +33,7 @@ const Readiness = Type.Object(
 /** Health and metrics: public, and without a word about tenants. */
 export async function operationRoutes(app: App, { database, metrics, workflows }: ServerDeps): Promise<void> {
   metrics.workflows(workflows)
-  metrics.lag(() => lagsOf(database, [...FOLLOWERS, DISPATCHER]))
+  metrics.lag(() => lagsOf(database, [...FOLLOWERS, DISPATCHER, SCHEDULER]))
   metrics.open(() => openByKind(database.operator))
   const readiness = remembered(() => followersOf(database), REMEMBERED_MS)
 
