@@ -82,18 +82,18 @@ test('a verification that stopped half-way goes on: logs that have their entry g
   await ensureTenant(own.db, own.installation, 'system')
   const logged: object[] = []
   const log = { warn: (about: object) => logged.push(about), error: (about: object) => logged.push(about) }
-  const { verifyLogs, untoldFindings } = verificationActivities({ database: own.db, tell: nobody, log })
+  const verifying = verificationActivities({ database: own.db, tell: nobody, log })
   const scheduledAt = '2026-11-20T02:00:00Z'
   const verification = { schedule: 'verification', scheduledAt }
-  await inActivity(() => verifyLogs({ tenant: 'acme', scheduledAt }))
+  await inActivity(() => verifying.verifyLogs({ tenant: 'acme', scheduledAt }))
   expect(await findRun(own.db, 'acme', verification)).toMatchObject({ version: 1, result: { scope: 'tenant' } })
-  await inActivity(() => verifyLogs({ scheduledAt }))
-  await inActivity(() => verifyLogs({ scheduledAt }))
+  await inActivity(() => verifying.verifyLogs({ scheduledAt }))
+  await inActivity(() => verifying.verifyLogs({ scheduledAt }))
   expect(await findRun(own.db, 'acme', verification)).toMatchObject({ version: 1, result: { scope: 'tenant' } })
   expect(await findRun(own.db, 'system', verification)).toMatchObject({
     version: 1,
     result: { scope: 'installation', installation: { tenants: 2, findings: 0, unrecorded: [] } },
   })
-  expect(await untoldFindings({ scheduledAt })).toEqual([])
+  expect(await verifying.untoldFindings({ scheduledAt })).toEqual([])
   expect(logged).toEqual([])
 })
