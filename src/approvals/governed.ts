@@ -84,12 +84,13 @@ export async function readGoverned<T>(
     const head = await tx
       .selectFrom('heads')
       .innerJoin('tenants', 'tenants.id', 'heads.tenant')
-      .select(['log', 'next_seq', 'recorded_at'])
+      .select(['log', 'next_seq', 'chain_hash', 'recorded_at'])
       .where('heads.tenant', '=', tenant)
       .executeTakeFirst()
     if (!head) throw tenantUnknown(tenant)
     const nowMs = Math.max(await timeOf(tx, deps.clock), Date.parse(head.recorded_at))
-    const governance = await foldGovernance(tx, deps.database, { tenant, log: head.log, nextSeq: head.next_seq })
+    const { log, next_seq: nextSeq, chain_hash: chainHash } = head
+    const governance = await foldGovernance(tx, deps.database, { tenant, log, nextSeq, chainHash })
     return work(tx, { nowMs, governance, nextSeq: head.next_seq })
   }
   return inTenant(deps.database.reader, tenant, read, { snapshot: true })
@@ -105,6 +106,8 @@ interface Known {
   readonly log: string
   /** Everything before this seq is folded. */
   readonly nextSeq: number
+  /** Of the last entry folded. */
+  readonly chainHash: Buffer
   readonly governance: Governance
 }
 
@@ -120,19 +123,35 @@ const known = new WeakMap<Database, Map<string, Known>>()
 async function foldGovernance(
   tx: Tx,
   database: Database,
-  { tenant, log, nextSeq }: Pick<Head, 'tenant' | 'log' | 'nextSeq'>,
+  { tenant, log, nextSeq, chainHash }: Pick<Head, 'tenant' | 'log' | 'nextSeq' | 'chainHash'>,
 ): Promise<Governance> {
   const tenants = known.get(database) ?? new Map<string, Known>()
   known.set(database, tenants)
   const found = tenants.get(tenant)
-  // A log that is shorter than it was, or another one, was restored from a backup.
-  const before = found?.log === log && found.nextSeq <= nextSeq ? found : undefined
-  if (before?.nextSeq === nextSeq) return before.governance
+  if (found?.nextSeq === nextSeq && found.chainHash.equals(chainHash)) return found.governance
+  const before = found && (await goesOn(tx, tenant, found, { log, nextSeq })) ? found : undefined
   const entries = await readStreams(tx, tenant, GOVERNANCE_PREFIXES, (before?.nextSeq ?? 0) - 1)
   const governance = evolveGovernanceBy(before?.governance ?? NO_GOVERNANCE, entries)
   tenants.delete(tenant)
   const [oldest] = tenants.keys()
   if (oldest !== undefined && tenants.size >= MAX_KNOWN) tenants.delete(oldest)
-  tenants.set(tenant, { log, nextSeq, governance })
+  tenants.set(tenant, { log, nextSeq, chainHash, governance })
   return governance
+}
+
+/** Whether a log goes on from what was folded of it: one that was restored from a backup may have gone on otherwise. */
+async function goesOn(
+  tx: Tx,
+  tenant: string,
+  found: Known,
+  { log, nextSeq }: Pick<Head, 'log' | 'nextSeq'>,
+): Promise<boolean> {
+  if (found.log !== log || found.nextSeq >= nextSeq) return false
+  const last = await tx
+    .selectFrom('entries')
+    .select('chain_hash')
+    .where('tenant', '=', tenant)
+    .where('seq', '=', found.nextSeq - 1)
+    .executeTakeFirst()
+  return last !== undefined && found.chainHash.equals(last.chain_hash)
 }

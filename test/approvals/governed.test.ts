@@ -12,6 +12,7 @@ import { DomainError } from '../../src/errors.js'
 import { openAsInstallation } from '../../src/keyring/set-up.js'
 import { readStreams } from '../../src/ledger/streams.js'
 import { changesBench, Tenant, type ChangesBench } from '../support/changes.js'
+import { Tamperer } from '../support/tamper.js'
 
 let bench: ChangesBench
 let acme: Tenant
@@ -75,6 +76,37 @@ describe('what decisions rest on', () => {
     })
     expect((await held()).settings.get('note')?.value).toEqual({ text: 'kept' })
     expect(await held()).toEqual(await folded())
+  })
+
+  test('is read anew where a restored log has gone on otherwise', async () => {
+    const tamperer = new Tamperer(await bench.server.superuser())
+    await tamperer.disarm()
+    const backup = (await acme.events()).length
+    const restore = async () => {
+      for (const table of ['entries', 'streams']) {
+        await tamperer.sql(`delete from ${table} where tenant = $1 and seq >= $2`, [acme.tenant, backup])
+      }
+      await tamperer.rehead(acme.tenant)
+    }
+    const elsewhere = openAsInstallation(bench.server.url, bench.server.installation)
+    try {
+      for (const more of [0, 1]) {
+        await acme.directly('setting.note', { text: 'lost' })
+        expect(await held()).toEqual(await folded())
+        await restore()
+        for (let n = 0; n <= more; n++) {
+          await governed({ database: elsewhere }, acme.host, async (tx, now) => {
+            const role = { permissions: ['ledger/*:read'], inherits: [], authority: { setup: true } }
+            const events = [{ type: 'role.defined', data: { role: `clerk-${n}`, ...role } }]
+            await write(tx, now, await numbered(tx, acme.host, [{ stream: `role/clerk-${n}`, events }]))
+          })
+        }
+        expect(await held()).toEqual(await folded())
+        await restore()
+      }
+    } finally {
+      await elsewhere.close()
+    }
   })
 
   test('does not change while somebody decides', async () => {
