@@ -34,8 +34,15 @@ export const permissions = {
 
 /** Everything. */
 export const ADMIN: readonly string[] = ['*/*:*']
-/** Reads the log, makes and downloads reports; sees nobody's personal data. */
-export const AUDITOR: readonly string[] = ['ledger/*:read', 'reports/*:read', 'reports/*:write']
+/** Reads the log, who may do what, and what was decided; makes and downloads reports; sees nobody's personal data. */
+export const AUDITOR: readonly string[] = [
+  'ledger/*:read',
+  'reports/*:read',
+  'reports/*:write',
+  'access/*:read',
+  'changes/*:read',
+  'schedules/*:read',
+]
 
 const WORD = '[a-z][a-z0-9-]{0,63}'
 const SEGMENT = `(?:${WORD}(?:\\.${WORD}){0,3}|\\*)`
