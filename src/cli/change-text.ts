@@ -34,11 +34,17 @@ export function showChange(change: ChangeView, paint: Palette): string {
     ],
     paint,
   )
-  const diff = change.diff
-    ? `${lines(change.diff.before, '-').map(paint.red).join('')}${lines(change.diff.after, '+').map(paint.green).join('')}`
-    : `  cannot be done now: ${printable(change.impossible?.message ?? '')}\n`
   const past = history.map(({ seq, at, type, by }) => `  ${seq}  ${at}  ${type}  ${printable(by)}\n`)
-  return `${head}${paint.dim('would change')}\n${diff}${paint.dim('history')}\n${past.join('')}`
+  return `${head}${whatChanges(change, paint)}${paint.dim('history')}\n${past.join('')}`
+}
+
+/** What would differ; of a change that is closed what was asked for. */
+function whatChanges({ diff, impossible, payload }: ChangeView, paint: Palette): string {
+  if (impossible) return `${paint.dim('cannot be done now')}\n  ${printable(impossible.message)}\n`
+  if (!diff) return `${paint.dim('asked for')}\n${lines(payload, ' ').join('')}`
+  const before = lines(diff.before, '-').map(paint.red)
+  const after = lines(diff.after, '+').map(paint.green)
+  return `${paint.dim('would change')}\n${before.join('')}${after.join('')}`
 }
 
 function lines(value: Json, mark: string): string[] {

@@ -4,6 +4,8 @@ import { castVote } from '../../src/approvals/commands/vote.js'
 import { getChange } from '../../src/approvals/queries/changes.js'
 import { changesCheck } from '../../src/approvals/queries/verify-changes.js'
 import { revokeToken } from '../../src/auth/commands.js'
+import { Kinds } from '../../src/approvals/kind.js'
+import { DomainError } from '../../src/errors.js'
 import { record } from '../../src/ledger/record.js'
 import { changesBench, Tenant, type ChangesBench, type Person } from '../support/changes.js'
 
@@ -437,6 +439,49 @@ describe('ground that goes away', () => {
     }
     expect(await apply(change)).toBe('not-due')
   })
+})
+
+test('what was decided stays as it was, whoever leaves afterwards', async () => {
+  const change = await acme.request(ada)
+  await acme.vote(ben, change)
+  await acme.vote(cy, change)
+  expect(await apply(change)).toBe('applied')
+  await acme.disable(ben.id)
+  const shown = await getChange(bench.deps, acme.tenant, change.id)
+  expect(shown).toMatchObject({ status: 'applied', approvals: 2, groups: [] })
+  expect(shown.votes.every(({ discounted }) => discounted === undefined)).toBe(true)
+})
+
+test('a kind that refuses at the last moment leaves nothing behind but the failure', async () => {
+  const { kinds } = bench.deps
+  const refusing = {
+    ...kinds.find('setting.note'),
+    write: () => Promise.reject(new DomainError('POLICY_INVALID', 'not today')),
+  }
+  const deps = { ...bench.deps, kinds: new Kinds([refusing]) }
+  const change = await acme.request(ada)
+  await acme.vote(ben, change)
+  await acme.vote(cy, change)
+  const answers = await Promise.all([1, 2, 3].map(() => applyChange(deps, { tenant: acme.tenant, change: change.id })))
+  expect(answers).toContain('failed')
+  expect(await acme.types('setting/note')).toEqual([])
+  expect((await acme.types(`change/${change.id}`)).filter((type) => type === 'change.failed')).toHaveLength(1)
+  expect((await getChange(bench.deps, acme.tenant, change.id)).failure).toBe('POLICY_INVALID')
+})
+
+test('who tries changes that are not there writes nothing', async () => {
+  const robot = await acme.service('robot')
+  const size = (await acme.events()).length
+  for (const id of ['01JDDDDDDDDDDDDDDDDDDDDDDD', 'x'.repeat(200)]) {
+    const vote = castVote(bench.deps, robot, {
+      change: id,
+      decision: 'approve',
+      payloadHash: '0'.repeat(64),
+      reason: 'x',
+    })
+    await expect(vote).rejects.toMatchObject({ code: 'CHANGE_UNKNOWN' })
+  }
+  expect(await acme.events()).toHaveLength(size)
 })
 
 test('refused votes are entries outside the change, repeats counted', async () => {

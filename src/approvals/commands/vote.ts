@@ -43,8 +43,9 @@ export interface CastVote {
 export async function castVote(deps: ApprovalDeps, by: Principal, input: VoteInput): Promise<CastVote> {
   try {
     if (input.reason !== undefined) checkReason(input.reason)
-    if (!by.id.startsWith('person:')) throw refused('VOTE_NOT_A_PERSON')
-    return await withSealed(deps, by, { reason: input.reason }, (sealed) =>
+    // Who is no person is refused, for a change that is there; until then nothing is sealed for them.
+    const reason = isPerson(by) ? input.reason : undefined
+    return await withSealed(deps, by, { reason }, (sealed) =>
       governed(deps, by, (tx, now) => cast(tx, { deps, by, input, sealed, now })),
     )
   } catch (error) {
@@ -55,6 +56,8 @@ export async function castVote(deps: ApprovalDeps, by: Principal, input: VoteInp
 
 /** Refusals that say something about who tried: others are slips of a client, or outages. */
 const ON_RECORD = /^(?:VOTE_|CHANGE_CLOSED$)/
+
+const isPerson = ({ id }: Principal): boolean => id.startsWith('person:')
 
 interface Casting {
   readonly deps: ApprovalDeps
@@ -68,6 +71,7 @@ async function cast(tx: Tx, { deps, by, input, sealed, now }: Casting): Promise<
   const { tenant } = by
   const { decision } = input
   const change = await loadChange(tx, tenant, input.change)
+  if (!isPerson(by)) throw refused('VOTE_NOT_A_PERSON')
   expectOpen(change, decision, now.nowMs)
   expectSeen(change, input)
   expectNew(change, by.id, decision, now.governance.access)

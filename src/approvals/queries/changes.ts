@@ -1,17 +1,19 @@
-import { personOf } from '../../auth/access.js'
+import { linkedTo } from '../../auth/access.js'
 import type { Tx } from '../../db/database.js'
 import { DomainError } from '../../errors.js'
 import type { Json, LeafEvent } from '../../ledger/event.js'
 import type { StreamEntry } from '../../ledger/streams.js'
 import { ulid } from '../../ledger/ulid.js'
 import type { Principal } from '../../principal.js'
-import { changeOf, changeStream, statusAt, type ChangeState, type ChangeStatus } from '../change.js'
+import { changeOf, changeStream, isClosed, statusAt, type ChangeState, type ChangeStatus } from '../change.js'
 import { standingOf, type GroupStanding, type Standing } from '../decision.js'
+import type { Credential } from '../eligibility.js'
 import { readGoverned, type ApprovalDeps, type Governed } from '../governed.js'
 import { DAY_MS, MAX_TTL_MS, type Policy } from '../policy.js'
 import type { Decision } from '../vote.js'
+import { readApproving } from './credentials.js'
 import { groundOf, loadChangeEntries, loadChanges } from './load.js'
-import { couldApprove } from './waiting.js'
+import { couldApprove, couldApproveWith } from './waiting.js'
 
 /** A change as lists show it. */
 export interface ChangeSummary {
@@ -64,11 +66,11 @@ export interface ChangeView extends ChangeSummary {
   /** Pinned at the request. */
   readonly policy: Policy
   readonly policyHash: string
-  /** What it would do now; undefined where it cannot be done (any more), then `impossible` says why. */
+  /** What it would do now, while it is open; where it cannot be done (any more), `impossible` says why. */
   readonly diff?: { readonly before: Json; readonly after: Json }
   readonly impossible?: { readonly code: string; readonly message: string }
   readonly votes: readonly VoteView[]
-  /** Of the policy that is furthest from being met. */
+  /** Of the policy that is furthest from being met; none once it is closed. */
   readonly groups: readonly GroupStanding[]
   /** In words. */
   readonly waitsFor: string
@@ -80,6 +82,8 @@ export interface ChangeView extends ChangeSummary {
 
 type Now = Omit<Governed, 'head'>
 
+const DECIDED: Pick<Standing, 'groups' | 'discounted'> = { groups: [], discounted: [] }
+
 /**
  * One change with its history, what it waits for, and who could approve it now.
  * @throws DomainError CHANGE_UNKNOWN
@@ -88,9 +92,11 @@ export async function getChange(deps: ApprovalDeps, tenant: string, id: string):
   return readGoverned(deps, tenant, async (tx, now) => {
     const { change, entries } = await loadChangeEntries(tx, tenant, id)
     const status = statusAt(change, now.nowMs)
-    const standing = standingOf(change, await groundOf(tx, tenant, deps.kinds, change, now))
-    const open = status === 'requested'
-    const people = open ? await couldApprove(tx, tenant, deps.kinds, change, now) : []
+    // What is decided stays as it was decided, whoever has left since.
+    const standing = isClosed(status)
+      ? DECIDED
+      : standingOf(change, await groundOf(tx, tenant, deps.kinds, change, now))
+    const people = status === 'requested' ? await couldApprove(tx, tenant, deps.kinds, change, now) : []
     const { payload, beneficiaries, sealed, base, policy, policyHash } = change
     return {
       ...summaryOf(change, now.nowMs),
@@ -101,7 +107,7 @@ export async function getChange(deps: ApprovalDeps, tenant: string, id: string):
       base,
       policy,
       policyHash,
-      ...diffOf(deps, change, now),
+      ...(!isClosed(status) && diffOf(deps, change, now)),
       votes: votesOf(change, standing),
       groups: standing.groups,
       waitsFor: waitsFor(change, status, standing),
@@ -138,11 +144,12 @@ export async function listChanges(deps: ApprovalDeps, tenant: string, query: Cha
     const found: ChangeSummary[] = []
     // Votes are waited for at most so long: what is older waits for nobody.
     const oldest = query.waitingFor ? ulid(now.nowMs - MAX_TTL_MS - DAY_MS).slice(0, 10) : ''
+    const mine = query.waitingFor ? await credentialsOf(tx, query.waitingFor, now) : undefined
     let { before } = query
     for (let folded = 0; folded < MAX_FOLDED;) {
       const ids = await changeIds(tx, tenant, { before, oldest, limit: FOLDED_AT_ONCE })
       for (const change of await loadChanges(tx, tenant, ids)) {
-        if (await matches(tx, deps, { tenant, change, query, now })) found.push(summaryOf(change, now.nowMs))
+        if (await matches(tx, deps, { tenant, change, query, now, mine })) found.push(summaryOf(change, now.nowMs))
         before = change.id
         if (found.length === query.limit) return { changes: found, next: before }
       }
@@ -172,21 +179,30 @@ async function changeIds(
   return rows.map(({ stream }) => changeOf(stream))
 }
 
+/** What somebody could vote with, under all names they have. */
+function credentialsOf(tx: Tx, { tenant, id }: Principal, { governance, nowMs }: Now): Promise<Credential[]> {
+  return readApproving(tx, tenant, linkedTo(governance.access, id), nowMs)
+}
+
 async function matches(
   tx: Tx,
   deps: ApprovalDeps,
-  { tenant, change, query, now }: { tenant: string; change: ChangeState; query: ChangeQuery; now: Now },
+  {
+    tenant,
+    change,
+    query,
+    now,
+    mine,
+  }: { tenant: string; change: ChangeState; query: ChangeQuery; now: Now; mine: readonly Credential[] | undefined },
 ): Promise<boolean> {
-  const { status, kind, waitingFor } = query
+  const { status, kind } = query
   if (kind !== undefined && change.kind !== kind) return false
   const actual = statusAt(change, now.nowMs)
   if (status !== undefined && actual !== status) return false
-  if (waitingFor === undefined) return true
+  if (mine === undefined) return true
   if (actual !== 'requested') return false
-  const { access } = now.governance
-  const person = personOf(access, waitingFor.id)
-  const people = await couldApprove(tx, tenant, deps.kinds, change, now)
-  return people.some((each) => personOf(access, each) === person)
+  const people = await couldApproveWith(tx, tenant, { kinds: deps.kinds, change, now, credentials: mine })
+  return people.length > 0
 }
 
 function summaryOf(change: ChangeState, nowMs: number): ChangeSummary {
@@ -221,7 +237,7 @@ function diffOf({ kinds }: ApprovalDeps, { kind, payload }: ChangeState, { gover
   }
 }
 
-function votesOf(change: ChangeState, { discounted }: Standing): VoteView[] {
+function votesOf(change: ChangeState, { discounted }: Pick<Standing, 'discounted'>): VoteView[] {
   return change.votes.map(({ voter, decision, at, seq }) => {
     const code = discounted.find(({ vote }) => vote.seq === seq)?.code
     return { voter, decision, at, seq, ...(code !== undefined && { discounted: code }) }
@@ -241,7 +257,7 @@ function historyOf({ seq, at, by, via, event }: StreamEntry): HistoryView {
   }
 }
 
-function waitsFor(change: ChangeState, status: ChangeStatus, { groups }: Standing): string {
+function waitsFor(change: ChangeState, status: ChangeStatus, { groups }: Pick<Standing, 'groups'>): string {
   if (status === 'requested') {
     const missing = groups.filter(({ have, count }) => have < count)
     const named = missing.map(({ name, have, count }) => `${count - have} of ${name}`).join(', ')

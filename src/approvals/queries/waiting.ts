@@ -3,7 +3,7 @@ import { allows } from '../../auth/permissions.js'
 import type { Tx } from '../../db/database.js'
 import type { ChangeState } from '../change.js'
 import { partiesOf } from '../decision.js'
-import { areRelated, isMember } from '../eligibility.js'
+import { areRelated, isMember, type Credential } from '../eligibility.js'
 import type { Governed } from '../governed.js'
 import { approvePermission, type Kinds } from '../kind.js'
 import { candidatesFor, type Candidate } from '../satisfiable.js'
@@ -21,12 +21,32 @@ export async function couldApprove(
   now: Now,
 ): Promise<string[]> {
   const { access } = now.governance
-  const ground = await groundOf(tx, tenant, kinds, change, now)
   const needed = approvePermission(change.kind)
   const people = Object.entries(access.principals)
     .filter(([principal, { kind }]) => kind === 'person' && allows(rolePermissions(access, principal), needed))
     .map(([principal]) => principal)
   const credentials = await readApproving(tx, tenant, people, now.nowMs)
+  return couldApproveWith(tx, tenant, { kinds, change, now, credentials })
+}
+
+/** Who of those with these credentials could. */
+export async function couldApproveWith(
+  tx: Tx,
+  tenant: string,
+  {
+    kinds,
+    change,
+    now,
+    credentials,
+  }: {
+    readonly kinds: Kinds
+    readonly change: ChangeState
+    readonly now: Now
+    readonly credentials: readonly Credential[]
+  },
+): Promise<string[]> {
+  const { access } = now.governance
+  const ground = await groundOf(tx, tenant, kinds, change, now)
   const voted = new Set(change.votes.map(({ voter }) => personOf(access, voter)))
   const approvers = change.votes.flatMap(({ via, decision }) =>
     decision === 'approve' ? (ground.credentials.get(via) ?? []) : [],
