@@ -1,12 +1,11 @@
-import { Client, Connection, defaultGrpcRetryOptions, makeGrpcRetryInterceptor } from '@temporalio/client'
+import { Client, Connection } from '@temporalio/client'
 import { dataConverter } from './data-converter.js'
 import { GRPC, grpcCode } from './grpc.js'
+import { retries } from './retries.js'
 import type { TemporalTarget } from './target.js'
 
 /** Milliseconds for one call, its retries included. */
 const CALL_TIMEOUT_MS = 5_000
-/** The SDK's own ten keep a caller waiting for 20 s when nobody listens. */
-const ATTEMPTS = 3
 
 /** A client of one Temporal. Making it reaches nothing: each call connects where it has to. */
 export interface Temporal {
@@ -20,20 +19,24 @@ export interface Temporal {
 
 export function openTemporal(target: TemporalTarget): Temporal {
   const { address, namespace, access } = target
+  const retrying = retries()
   const connection = Connection.lazy({
     address,
     ...clientAccess(access),
     connectTimeout: CALL_TIMEOUT_MS,
     // gRPC's own pause between two tries grows to two minutes: a Temporal that is back would not be noticed.
     channelArgs: { 'grpc.initial_reconnect_backoff_ms': 200, 'grpc.max_reconnect_backoff_ms': 2_000 },
-    interceptors: [makeGrpcRetryInterceptor(defaultGrpcRetryOptions({ maxAttempts: ATTEMPTS }))],
+    interceptors: [retrying.interceptor],
   })
   return {
     target,
     connection,
     client: new Client({ connection, namespace, dataConverter: dataConverter() }),
     withDeadline: (work, timeoutMs = CALL_TIMEOUT_MS) => connection.withDeadline(Date.now() + timeoutMs, work),
-    close: () => connection.close(),
+    async close() {
+      await retrying.settle()
+      await connection.close()
+    },
   }
 }
 

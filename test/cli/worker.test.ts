@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { chmod } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -46,13 +46,13 @@ async function urlOf(command: Running): Promise<string> {
   return url
 }
 
-async function workflowsOf(url: string): Promise<unknown> {
-  const response = await fetch(`${url}/readyz`)
-  expect(response.status).toBe(200)
-  return ((await response.json()) as { workflows?: unknown }).workflows
-}
-
-const become = (url: string, state: string) => eventually(async () => (await workflowsOf(url)) === state, 90_000)
+/** The API is ready all the same: what waits is not asked of it. */
+const become = (url: string, state: string) =>
+  eventually(async () => {
+    const response = await fetch(`${url}/readyz`)
+    const { workflows } = (await response.json()) as { workflows?: unknown }
+    return response.status === 200 && workflows === state
+  }, 90_000)
 
 test('up runs Temporal and a worker beside the API, says where, and ends with both', async () => {
   const up = begin(['up'])
@@ -69,15 +69,50 @@ test('up runs Temporal and a worker beside the API, says where, and ends with bo
 test('with a Temporal that does not answer the API is up, and says that workflows wait', async () => {
   const up = begin(['up'], { TEMPORAL_ADDRESS: '127.0.0.1:1' })
   const url = await urlOf(up)
-  expect(await workflowsOf(url)).toBe('waiting')
+  await become(url, 'waiting')
   expect(existsSync(temporalPaths(home).db)).toBe(false)
+  expect(await end(up)).toBe(0)
+})
+
+test('while Temporal is being made the API is up and says so; once it is there, workflows run', async () => {
+  const program = process.env['COUNTERSIGN_TEST_TEMPORAL_PROGRAM'] ?? ''
+  expect(program).not.toBe('')
+  const bin = join(home, 'bin')
+  mkdirSync(bin)
+  // A Go that builds until it is let go on, and then "makes" the program that is there.
+  const go = `#!/bin/sh
+    PATH=/usr/bin:/bin
+    if [ "$1" = env ]; then echo go1.26.8; exit; fi
+    while [ ! -e ${home}/go-on ]; do sleep 0.1; done
+    mkdir -p "$GOBIN" && ln -s ${program} "$GOBIN/temporal"`
+  writeFileSync(join(bin, 'go'), go, { mode: 0o755 })
+  const up = begin(['up'], { PATH: bin, COUNTERSIGN_TEMPORAL_CACHE: join(home, 'cache') })
+  const url = await urlOf(up)
+  expect(up.output()).toContain('building Temporal')
+  await become(url, 'waiting')
+  writeFileSync(join(home, 'go-on'), '')
+  await become(url, 'ready')
+  expect(up.output()).toMatch(/^ {2}Temporal +\S+, built with Go$/m)
+  expect(await end(up)).toBe(0)
+}, 120_000)
+
+test('told to end while Temporal is being made, it ends', async () => {
+  const bin = join(home, 'bin')
+  mkdirSync(bin)
+  const go = `#!/bin/sh
+    PATH=/usr/bin:/bin
+    if [ "$1" = env ]; then echo go1.26.8; exit; fi
+    exec sleep 600`
+  writeFileSync(join(bin, 'go'), go, { mode: 0o755 })
+  const up = begin(['up'], { PATH: bin, COUNTERSIGN_TEMPORAL_CACHE: join(home, 'cache') })
+  await urlOf(up)
   expect(await end(up)).toBe(0)
 })
 
 test('up without workflows starts no Temporal', async () => {
   const up = begin(['up'], { COUNTERSIGN_WORKFLOWS: 'off' })
   const url = await urlOf(up)
-  expect(await workflowsOf(url)).toBe('off')
+  await become(url, 'off')
   expect(existsSync(temporalPaths(home).run)).toBe(false)
   expect(await end(up)).toBe(0)
 })
@@ -89,7 +124,7 @@ test('worker processes are beside an API that serves, come and go, and end when 
     const at = { TEMPORAL_ADDRESS: target.address, TEMPORAL_NAMESPACE: target.namespace }
     const api = begin(['serve'], at)
     const url = await urlOf(api)
-    expect(await workflowsOf(url)).toBe('waiting')
+    await become(url, 'waiting')
     const workers = [begin(['worker'], at), begin(['worker', '--json'], at)]
     await become(url, 'ready')
     for (const worker of workers) await eventually(() => worker.output().includes('"msg":"workflows run"'), 90_000)

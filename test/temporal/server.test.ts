@@ -1,5 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { namespaceOf } from '../../src/temporal/connection.js'
+import { freePort } from '../../src/embedded/port.js'
+import { namespaceOf, openTemporal } from '../../src/temporal/connection.js'
 import { GRPC, grpcCode } from '../../src/temporal/grpc.js'
 import { ownTemporal, testTemporal, timeSkipping } from '../support/temporal.js'
 
@@ -45,4 +47,23 @@ test('the time-skipping server tells its time', async () => {
   } finally {
     await skipping.close()
   }
+})
+
+test('a connection that is closed in the middle of a call, or between two tries, fails the call and nothing else', async () => {
+  const address = `127.0.0.1:${await freePort()}`
+  const outcomes = await Promise.all(
+    Array.from({ length: 40 }, async (_, n) => {
+      const temporal = openTemporal({ address, namespace: 'countersign' })
+      const call = namespaceOf(temporal).then(
+        () => 'answered',
+        () => 'failed',
+      )
+      await sleep(n * 20)
+      await temporal.close()
+      return call
+    }),
+  )
+  // What a retry on a closed connection throws, nobody could catch: it would fail this run.
+  await sleep(1_500)
+  expect(new Set(outcomes)).toEqual(new Set(['failed']))
 })
