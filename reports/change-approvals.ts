@@ -116,7 +116,10 @@ function directKind(type: string, authority: { setup?: boolean; override?: boole
   return authority?.override === true ? 'override' : undefined
 }
 
-/** A vote that was not taken: `vote.refused`. */
+/** What was tried where it was no vote. */
+const TRIED: Readonly<Record<string, string>> = { emergency: 'break-glass', review: 'review of break-glass' }
+
+/** A vote that was not taken, or a use of break-glass, or its review: `vote.refused`. */
 export function refusedRow(
   entry: Deed & { readonly event: { readonly reason?: string; readonly data?: Record<string, Json> } },
 ): ApprovalRow {
@@ -125,7 +128,7 @@ export function refusedRow(
   return {
     ...deedOf(entry),
     row: 'refused-vote',
-    what: `vote to ${decision ?? 'decide'}`,
+    what: TRIED[decision ?? ''] ?? `vote to ${decision ?? 'decide'}`,
     ...(change !== undefined && { change }),
     ...(event.reason !== undefined && { code: event.reason }),
     ...(count !== undefined && { count }),

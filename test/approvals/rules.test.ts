@@ -55,6 +55,10 @@ describe('breaking glass', () => {
     await expect(use(ben, change)).rejects.toMatchObject({ code: 'EMERGENCY_OFF' })
     await listed([])
     await expect(use(ben, change)).rejects.toMatchObject({ code: 'EMERGENCY_NOT_LISTED' })
+    // Both attempts are on record, outside the change.
+    const attempts = async () =>
+      (await acme.events()).filter(({ event }) => event.type === 'vote.refused').map(({ event }) => event.reason)
+    await expect.poll(attempts).toEqual(['EMERGENCY_OFF', 'EMERGENCY_NOT_LISTED'])
   })
 
   test('lets one person through, names who was passed over, and waits for a review', async () => {

@@ -120,7 +120,7 @@ test('who may not is told why, and it is on record', async () => {
       const entries = await api.call('GET', '/v1/entries?type=vote.refused', { token: admin })
       return (entries.json['entries'] as { event: { reason: string } }[]).map(({ event }) => event.reason).sort()
     })
-    .toEqual(['VOTE_BY_REQUESTER', 'VOTE_HASH_DIFFERS', 'VOTE_NOT_A_PERSON'])
+    .toEqual(['EMERGENCY_KIND_NEVER', 'VOTE_BY_REQUESTER', 'VOTE_HASH_DIFFERS', 'VOTE_NOT_A_PERSON'])
   expect((await post('ada', `/v1/changes/${id}/withdraw`)).status).toBe(204)
 })
 

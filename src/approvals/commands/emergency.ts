@@ -17,7 +17,7 @@ import { groundOf, loadChange } from '../queries/load.js'
 import { couldApprove } from '../queries/waiting.js'
 import { EMERGENCY_TTL_MS } from './emergency-rules.js'
 import { checkReason, withSealed, type SealedParts } from './sealing.js'
-import { changeClosed, expectSeen, refused } from './vote.js'
+import { changeClosed, expectSeen, recordRefusal, refused } from './vote.js'
 import { write, type Writing } from './writing.js'
 
 export interface EmergencyInput {
@@ -37,9 +37,14 @@ const MAX_SKIPPED = 256
  */
 export async function useEmergency(deps: ApprovalDeps, by: Principal, input: EmergencyInput): Promise<void> {
   checkReason(input.reason)
-  await withSealed(deps, by, { reason: input.reason }, (sealed) =>
-    governed(deps, by, (tx, now) => use(tx, { deps, by, input, sealed, now })),
-  )
+  try {
+    await withSealed(deps, by, { reason: input.reason }, (sealed) =>
+      governed(deps, by, (tx, now) => use(tx, { deps, by, input, sealed, now })),
+    )
+  } catch (error) {
+    recordRefusal(deps.refusals, by, { change: input.change, decision: 'emergency' }, error)
+    throw error
+  }
 }
 
 interface Using {
@@ -138,9 +143,14 @@ export interface ReviewInput {
  */
 export async function reviewEmergency(deps: ApprovalDeps, by: Principal, input: ReviewInput): Promise<void> {
   if (input.reason !== undefined) checkReason(input.reason)
-  await withSealed(deps, by, { reason: input.reason }, (sealed) =>
-    governed(deps, by, (tx, now) => review(tx, { deps, by, input, sealed, now })),
-  )
+  try {
+    await withSealed(deps, by, { reason: input.reason }, (sealed) =>
+      governed(deps, by, (tx, now) => review(tx, { deps, by, input, sealed, now })),
+    )
+  } catch (error) {
+    recordRefusal(deps.refusals, by, { change: input.change, decision: 'review' }, error)
+    throw error
+  }
 }
 
 async function review(

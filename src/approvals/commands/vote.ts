@@ -49,13 +49,13 @@ export async function castVote(deps: ApprovalDeps, by: Principal, input: VoteInp
       governed(deps, by, (tx, now) => cast(tx, { deps, by, input, sealed, now })),
     )
   } catch (error) {
-    if (error instanceof DomainError && ON_RECORD.test(error.code)) recordRefusal(deps.refusals, by, input, error.code)
+    recordRefusal(deps.refusals, by, input, error)
     throw error
   }
 }
 
 /** Refusals that say something about who tried: others are slips of a client, or outages. */
-const ON_RECORD = /^(?:VOTE_|CHANGE_CLOSED$)/
+const ON_RECORD = /^(?:VOTE_|CHANGE_CLOSED$|EMERGENCY_)/
 
 const isPerson = ({ id }: Principal): boolean => id.startsWith('person:')
 
@@ -228,12 +228,15 @@ export function refused(code: Discount): DomainError {
   return new DomainError(code, EXPLAINED[code])
 }
 
-function recordRefusal(
+/** Puts on record that somebody was not let decide: by a vote, by breaking glass, or by reviewing that. */
+export function recordRefusal(
   refusals: Pick<CountedRecords, 'record'>,
   by: Principal,
-  { change, decision }: VoteInput,
-  code: string,
+  { change, decision }: { readonly change: string; readonly decision: Decision | 'emergency' | 'review' },
+  error: unknown,
 ): void {
+  if (!(error instanceof DomainError) || !ON_RECORD.test(error.code)) return
+  const { code } = error
   const countable = (about: string): Parameters<CountedRecords['record']>[0] => ({
     by,
     key: JSON.stringify(['vote', by.tenant, by.id, by.via, about, decision, code]),
