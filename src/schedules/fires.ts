@@ -8,7 +8,8 @@ const HORIZON_DAYS = 50 * 366
 
 /**
  * The moments that patterns name, in order, strictly after one moment. A wall clock's reading that a zone skips is no
- * moment; of one that it shows twice the first is. So does Temporal.
+ * moment; of one that it shows twice the second is: Temporal takes one of the two or both, as the zone lies, and what it has yet
+ * to start must not look missing.
  * @param afterMs and the moments: milliseconds since 1970
  */
 export function* fires(patterns: readonly Pattern[], clock: ZoneClock, afterMs: number): Generator<number, void> {
@@ -18,8 +19,8 @@ export function* fires(patterns: readonly Pattern[], clock: ZoneClock, afterMs: 
   let last = afterMs
   for (let day = first; day < first + HORIZON_DAYS; day++) {
     for (const reading of readingsOf(patterns, day * DAY_MS)) {
-      const instant = clock.instantOf(reading)
-      if (instant <= last || clock.localMs(instant) !== reading) continue
+      const instant = lastInstantOf(clock, reading)
+      if (instant === undefined || instant <= last) continue
       last = instant
       yield instant
     }
@@ -48,8 +49,19 @@ export function firesBetween(
   return found
 }
 
+/** Whether patterns name what the wall clock shows at a moment: of a reading that is shown twice, both. */
 export function isFire(patterns: readonly Pattern[], clock: ZoneClock, atMs: number): boolean {
-  return firesBetween(patterns, clock, atMs, atMs + 1, 1).length === 1
+  const reading = clock.localMs(atMs)
+  return readingsOf(patterns, Math.floor(reading / DAY_MS) * DAY_MS).includes(reading)
+}
+
+/** The last instant at which the wall clock shows a reading; undefined for one that it skips. */
+function lastInstantOf(clock: ZoneClock, reading: number): number | undefined {
+  const first = clock.instantOf(reading)
+  if (clock.localMs(first) !== reading) return undefined
+  const hoursLater = first + 3 * 60 * MINUTE_MS
+  const second = reading - (clock.localMs(hoursLater) - hoursLater)
+  return second > first && clock.localMs(second) === reading ? second : first
 }
 
 /**

@@ -33,10 +33,11 @@ export function missingRuns(
     kind === 'verification' ? result?.['scope'] === 'installation' : order?.due === true,
   )
   const fromMs = Math.max(sinceMs, last === undefined ? 0 : Date.parse(last.scheduledAt) + 1)
-  const recorded = new Set(runs.map(({ scheduledAt }) => scheduledAt))
+  // By what the wall clock showed: where it shows something twice, either is enough.
+  const recorded = new Set(runs.map(({ scheduledAt }) => clock.localMs(Date.parse(scheduledAt))))
   return firesBetween(patterns, clock, fromMs, nowMs - GRACE_MS, most)
+    .filter((fire) => !recorded.has(clock.localMs(fire)))
     .map(runTime)
-    .filter((time) => !recorded.has(time))
 }
 
 /** Runs that were asked for or begun, and of which something is left to do. */

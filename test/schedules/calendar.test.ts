@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { zoneClock } from '../../reports/zone.js'
 import { patternsOfCalendar, patternsOfCron, type Calendar } from '../../src/schedules/calendar.js'
-import { fires, firesBetween, leastGapMinutes, nextFire } from '../../src/schedules/fires.js'
+import { fires, firesBetween, isFire, leastGapMinutes, nextFire } from '../../src/schedules/fires.js'
 import { lastPeriod, PERIODS } from '../../src/schedules/period.js'
 
 const text = (ms: number) => new Date(ms).toISOString().slice(0, 16)
@@ -46,12 +46,19 @@ describe('where clocks change', () => {
     ])
   })
 
-  test('of a reading that the clock shows twice the first is', () => {
+  test('of a reading that the clock shows twice the second is', () => {
     expect(firesOf('30 2 * * *', '2026-10-24T00:00', 3, 'Europe/Berlin')).toEqual([
       '2026-10-24T00:30',
-      '2026-10-25T00:30',
+      '2026-10-25T01:30',
       '2026-10-26T01:30',
     ])
+  })
+
+  test('either of the two readings counts as due', () => {
+    const clock = zoneClock('Europe/Berlin')
+    const is = (at: string) => isFire(patternsOfCron('30 2 * * *'), clock, Date.parse(at))
+    const times = ['2026-10-25T00:30:00Z', '2026-10-25T01:30:00Z', '2026-10-25T02:30:00Z', '2026-10-25T01:30:01Z']
+    expect(times.map(is)).toEqual([true, true, false, false])
   })
 
   test('the same reading is another moment in summer', () => {

@@ -237,6 +237,16 @@ describe('what was missed', () => {
     expect(missingRuns(daily, [run(14, false), run(12)], Date.parse(at(15)))).toEqual([at(13), at(14)])
   })
 
+  test('is not made up for again where the clock shows the same time twice', () => {
+    const clock = zoneClock('Europe/Berlin')
+    const nightly = { patterns: patternsOfCron('30 2 * * *'), clock, sinceMs: Date.parse('2026-10-24T12:00:00Z') }
+    const early = { ...run(10), scheduledAt: '2026-10-25T00:30:00Z' }
+    const later = Date.parse('2026-10-25T12:00:00Z')
+    expect(missingRuns(nightly, [], Date.parse('2026-10-25T01:00:00Z'))).toEqual([])
+    expect(missingRuns(nightly, [], later)).toEqual(['2026-10-25T01:30:00Z'])
+    expect(missingRuns(nightly, [early], later)).toEqual([])
+  })
+
   test('is made up for a part at a time', () => {
     expect(missingRuns(daily, [], Date.parse('2027-11-10T00:00:00Z'))).toHaveLength(100)
   })
