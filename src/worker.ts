@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { scheduledReports } from '../reports/scheduled.js'
-import { TASK_QUEUE } from '../workflows/messages.js'
+import { taskQueueOf } from '../workflows/messages.js'
 import { changeApprovalActivities, type ChangeApprovalDeps } from './activities/change-approval.js'
 import { failuresByCode } from './activities/failure.js'
 import { reportRunActivities } from './activities/report-run.js'
@@ -69,7 +69,7 @@ const BUNDLE = fileURLToPath(new URL('../workflow-bundle.js', import.meta.url))
  */
 export function startWorker(config: WorkerConfig, deps: WorkerDeps): RunningWorker {
   const { log, database, installation } = deps
-  const taskQueue = deps.taskQueue ?? TASK_QUEUE
+  const taskQueue = deps.taskQueue ?? taskQueueOf(installation.id)
   const trouble = (what: string) => (error: unknown, tenant?: string) =>
     log.warn({ err: error, ...(tenant !== undefined && { tenant }) }, what)
   const temporal = openTemporal(deps.target)

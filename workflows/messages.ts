@@ -3,8 +3,11 @@
  * history of a workflow outlives an erasure, so nothing personal and no key may be among it.
  */
 
-/** Where our workflows and activities wait for a worker. One queue: every worker can do everything. */
-export const TASK_QUEUE = 'countersign'
+/**
+ * Where an installation's workflows and activities wait for its workers, of which each can do everything. Installations may
+ * share a Temporal, and even a namespace: none is given another's.
+ */
+export const taskQueueOf = (installation: string): string => `countersign-${installation}`
 
 /** A run of a report's schedule. */
 export interface ReportRunInput {

@@ -9,7 +9,7 @@ import type { Log } from '../log.js'
 import { keysNotBackedUp } from '../keyring/backup.js'
 import type { Service } from '../main.js'
 import type { WorkflowsState } from '../temporal/state.js'
-import { TASK_QUEUE } from '../../workflows/messages.js'
+import { taskQueueOf } from '../../workflows/messages.js'
 import { leaf, type Cli, type Frame } from './cli.js'
 import { openHost, provide, type Host } from './host.js'
 import { counted, shortPath } from './terminal.js'
@@ -95,7 +95,8 @@ async function runService(
   work: (service: Service) => Promise<void>,
 ): Promise<void> {
   const log = logFile === undefined ? undefined : openLog(join(config.home, logFile))
-  const watch = workflows === undefined && config.workflows === 'on' ? await watchFor(config) : undefined
+  const watch =
+    workflows === undefined && config.workflows === 'on' ? await watchFor(config, installation.id) : undefined
   try {
     if (log) await once(log, 'open')
     // Loaded here, because no other command should wait for it.
@@ -128,11 +129,11 @@ async function runService(
 }
 
 /** Loaded here, because no other command should wait for Temporal's client. */
-async function watchFor(config: Config) {
+async function watchFor(config: Config, installation: string) {
   const { configuredTemporal } = await import('../temporal/target.js')
   const { watchWorkflows } = await import('../temporal/watch.js')
   const configured = configuredTemporal(config)
-  return watchWorkflows(() => configured ?? runningTemporal(config.home), TASK_QUEUE)
+  return watchWorkflows(() => configured ?? runningTemporal(config.home), taskQueueOf(installation))
 }
 
 const LOG_LIMIT_BYTES = 10 * 1024 * 1024

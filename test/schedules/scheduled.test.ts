@@ -37,7 +37,7 @@ import { runStream, runTime, type RunState } from '../../src/schedules/run.js'
 import type { ReportScheduleInput } from '../../src/schedules/schedule.js'
 import { runWorkflowIdOf, scheduleIdOf, verificationIdOf } from '../../src/schedules/temporal-schedule.js'
 import { startWorker, type RunningWorker } from '../../src/worker.js'
-import { TASK_QUEUE } from '../../workflows/messages.js'
+import { taskQueueOf } from '../../workflows/messages.js'
 import { testDatabase, type TestDatabase } from '../support/database.js'
 import { keepHistory } from '../support/histories.js'
 import { Tamperer } from '../support/tamper.js'
@@ -101,7 +101,7 @@ beforeAll(async () => {
     database: own.db,
     temporal: temporal.temporal,
     installation,
-    taskQueue: TASK_QUEUE,
+    taskQueue: taskQueueOf(installation),
     verificationHour: 2,
   }
   worker = work()
