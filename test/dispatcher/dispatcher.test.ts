@@ -10,7 +10,7 @@ import { DISPATCHER, lagOf, openByKind } from '../../src/ledger/subscriptions.js
 import { verify } from '../../src/ledger/verify.js'
 import { host } from '../../src/principal.js'
 import { testDatabase, type TestDatabase } from '../support/database.js'
-import { heavy, job, jobFollower, jobRun, TEST_QUEUE } from '../support/jobs.js'
+import { broken, heavy, job, jobFollower, jobRun, TEST_QUEUE } from '../support/jobs.js'
 import { createTenants, report } from '../support/log.js'
 import { root } from '../support/root.js'
 import { testTemporal, type TestTemporal } from '../support/temporal.js'
@@ -206,6 +206,22 @@ test('what Temporal refuses for good is parked with its code, holds up its own s
   await expect(retryParked(database.db, host(tenant), 'job/heavy')).rejects.toMatchObject({
     code: 'DISPATCH_NOT_PARKED',
   })
+})
+
+test('what fails again and again, with nobody to say why, is parked after some tries', async () => {
+  const [tenant = ''] = await createTenants(database, 'obscure', 1)
+  broken.add('broken')
+  for (const id of ['before', 'broken', 'after']) await job(database, tenant, id, 'requested')
+  let troubles = 0
+  const follower = jobFollower(database, its.temporal, { follow: { onTrouble: () => troubles++ } })
+  follower.start()
+  await until(caughtUp([tenant]))
+  await follower.stop()
+  // Of five tries the first kept what came before, and the last one parked.
+  expect(troubles).toBe(3)
+  expect(await listParked(database.db.operator, tenant)).toMatchObject([{ stream: 'job/broken', code: 'INTERNAL' }])
+  for (const id of ['before', 'after']) expect(await run(tenant, id)).toMatchObject({ status: 'RUNNING' })
+  broken.delete('broken')
 })
 
 test('one log does not keep the others waiting: who has much to start stops in between', async () => {

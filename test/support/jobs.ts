@@ -15,14 +15,18 @@ export const jobRoutes: Routes = {
     // What is too large for Temporal stands for whatever it will never take.
     workflow: {
       name: 'job',
-      input: (tenant, job) => ({ tenant, job, ...(heavy.has(job) && { weight: 'x'.repeat(3_000_000) }) }),
+      input: (tenant, job) => {
+        if (broken.has(job)) throw new Error('a bug of ours')
+        return { tenant, job, ...(heavy.has(job) && { weight: 'x'.repeat(3_000_000) }) }
+      },
     },
     types: { 'job.requested': 'start', 'job.poked': 'nudge', 'job.noted': 'nothing', 'job.done': 'end' },
   },
 }
 
-/** Jobs that Temporal refuses. */
+/** Jobs that Temporal refuses, and those for which our own code fails. */
 export const heavy = new Set<string>()
+export const broken = new Set<string>()
 
 export const TEST_QUEUE = 'test-jobs'
 
