@@ -1,6 +1,6 @@
 import { personOf } from '../auth/access.js'
 import { TOKEN_CREATE } from '../auth/minting.js'
-import { isSensitive } from '../auth/sensitive.js'
+import { takesTwo } from '../auth/minting.js'
 import { askedToken } from '../auth/token-kind.js'
 import type { TokenGrant } from '../auth/token.js'
 import { canonicalize } from '../ledger/jcs.js'
@@ -250,11 +250,15 @@ export class ChangeAudit {
     ]
   }
 
-  private isProtected(area: string, { event, by, stream }: StreamEntry): boolean {
+  private isProtected(area: string, { event, by }: StreamEntry): boolean {
     if (this.governance.enforcedSeq === undefined || UNPROTECTED.has(event.type)) return false
     if (area !== 'token') return true
-    const { permissions = [], principal = '' } = (event.data ?? {}) as { permissions?: string[]; principal?: string }
-    return stream !== '' && (isSensitive(permissions) || (event.data?.['authority'] !== undefined && by !== principal))
+    const {
+      permissions = [],
+      principal = '',
+      authority,
+    } = (event.data ?? {}) as Partial<TokenGrant> & { authority?: object }
+    return authority !== undefined || takesTwo(this.governance, by, { principal, permissions }) !== undefined
   }
 
   /** What a protected entry rests on has to be there. */

@@ -8,6 +8,7 @@ import { ulid } from '../ledger/ulid.js'
 import type { Principal } from '../principal.js'
 import type { Ground } from './access-events.js'
 import { appendEffects } from './effects.js'
+import { holding } from './holding.js'
 import { expectKnownPerson } from './kinds.js'
 import { minting } from './minting.js'
 import type { Authenticator } from './queries.js'
@@ -47,13 +48,13 @@ export const MAX_DESCRIPTION = 200
 /**
  * Makes a token; the entry names it, never its secret. In setup its principal is registered with it.
  * @throws DomainError those of `checkGrant` in token.ts and `minting` in minting.ts, SUBJECT_UNKNOWN for a person the tenant
- * does not know, TOKEN_DESCRIPTION_INVALID
+ * does not know, TOKEN_DESCRIPTION_INVALID, TOKEN_REVOKED, TOKEN_EXPIRED
  */
 export async function createToken(database: Database, by: Principal, request: TokenRequest): Promise<CreatedToken> {
   const grant = grantOf(request)
   return governed({ database }, by, async (tx, now) => {
     checkGrant(grant, now.nowMs)
-    const { authority, effects } = minting(now.governance, by, grant)
+    const { authority, effects } = minting(now.governance, await holding(tx, now, by), grant)
     await expectKnownPerson(tx, by.tenant, grant.principal)
     await appendEffects(tx, now, by, effects)
     return mintToken(tx, now, { by, authority }, grant)

@@ -24,7 +24,8 @@ export interface Minting {
  * @param grant has passed `checkGrant`
  * @throws DomainError PERMISSION_ESCALATION, PRINCIPAL_DISABLED, TOKEN_BEYOND_ROLES, CHANGE_REQUIRED
  */
-export function minting({ access, enforcedSeq, emergency }: Governance, by: Principal, grant: TokenGrant): Minting {
+export function minting(governance: Governance, by: Principal, grant: TokenGrant): Minting {
+  const { access, enforcedSeq } = governance
   const { principal, permissions } = grant
   expectOwn(by, permissions, (permission) => `/permissions/${permissions.indexOf(permission)}`)
   const registered = access.principals[principal]
@@ -32,14 +33,26 @@ export function minting({ access, enforcedSeq, emergency }: Governance, by: Prin
   const authority = { setup: true } as const
   if (enforcedSeq === undefined) return { authority, effects: ownRoleFor({ by, authority }, access, grant) }
   expectWithinRoles(access, grant)
-  if (isSensitive(permissions)) throw changeRequired('its permissions are sensitive')
-  if (registered?.kind === 'person' && !isSamePerson(access, by.id, principal)) {
-    if (mayApprove(access, principal)) throw changeRequired('it acts for another person, who may approve changes')
-    if (emergency?.people.some((each) => isSamePerson(access, each, principal))) {
-      throw changeRequired('it acts for another person, who may break glass')
-    }
-  }
+  const why = takesTwo(governance, by.id, grant)
+  if (why !== undefined) throw changeRequired(why)
   return { authority, effects: [] }
+}
+
+/**
+ * Why making a token takes an approved change once approvals are enforced.
+ * @param by who makes it
+ * @returns undefined where one person alone may
+ */
+export function takesTwo(
+  { access, emergency }: Pick<Governance, 'access' | 'emergency'>,
+  by: string,
+  { principal, permissions }: Pick<TokenGrant, 'principal' | 'permissions'>,
+): string | undefined {
+  if (isSensitive(permissions)) return 'its permissions are sensitive'
+  if (access.principals[principal]?.kind !== 'person' || isSamePerson(access, by, principal)) return undefined
+  if (mayApprove(access, principal)) return 'it acts for another person, who may approve changes'
+  const mayBreakGlass = emergency?.people.some((each) => isSamePerson(access, each, principal)) ?? false
+  return mayBreakGlass ? 'it acts for another person, who may break glass' : undefined
 }
 
 /** @throws DomainError TOKEN_BEYOND_ROLES */

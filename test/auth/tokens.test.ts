@@ -155,13 +155,22 @@ describe('once approvals are enforced', () => {
 
   test('so does any token for another person who may approve', async () => {
     const [ada, bob, eve, zoe] = await Promise.all([person(), person(), person(), person()])
-    for (const who of [ada, eve]) await make({ principal: who, permissions: ['changes/*:approve', 'ledger/*:read'] })
-    for (const who of [bob, zoe]) await make({ principal: who, permissions: ['ledger/*:read'] })
+    const held = new Map<string, Principal>()
+    for (const [who, approves] of [
+      [ada, true],
+      [eve, true],
+      [bob, false],
+      [zoe, false],
+    ] as const) {
+      const permissions = ['access/tokens:write', 'ledger/*:read', ...(approves ? ['changes/*:approve'] : [])]
+      const { id } = await make({ principal: who, permissions })
+      held.set(who, { tenant, id: who, via: `token:${id}`, permissions })
+    }
     // Who counts as somebody who may approve.
     await write(`principal/${zoe}`, { type: 'principal.linked', data: { principal: zoe, sameAs: eve } })
     await enforce()
     const token = { permissions: ['ledger/entries:read'] }
-    const by = (id: string): Principal => ({ tenant, id, via: 'token:X', permissions: ['*/*:*'] })
+    const by = (id: string): Principal => held.get(id) ?? host(tenant)
     for (const principal of [ada, zoe]) {
       await expect(make({ principal, ...token }, by(bob))).rejects.toMatchObject({ code: 'CHANGE_REQUIRED' })
       await expect(make({ principal, ...token })).rejects.toMatchObject({ code: 'CHANGE_REQUIRED' })
@@ -169,6 +178,19 @@ describe('once approvals are enforced', () => {
     await make({ principal: ada, ...token }, by(ada))
     await make({ principal: zoe, ...token }, by(eve))
     await make({ principal: bob, ...token }, by(ada))
+  })
+
+  test('who makes tokens is asked again under the lock: what a process still believes is not enough', async () => {
+    const ada = await person()
+    const permissions = ['access/tokens:write', 'ledger/*:read']
+    const { id } = await make({ principal: ada, permissions })
+    const by: Principal = { tenant, id: ada, via: `token:${id}`, permissions }
+    await make({ principal: 'service:one', permissions: ['ledger/entries:read'] }, by)
+    await revokeToken(own.db, host(tenant), id)
+    const late = make({ principal: 'service:two', permissions: ['ledger/entries:read'] }, by)
+    await expect(late).rejects.toMatchObject({ code: 'TOKEN_REVOKED' })
+    const other = make({ principal: 'service:two', permissions: ['ledger/entries:read'] }, { ...by, id: 'service:one' })
+    await expect(other).rejects.toMatchObject({ code: 'TOKEN_REVOKED' })
   })
 
   test('an approved change mints what a person alone may not, and says so', async () => {

@@ -3,6 +3,7 @@ import type { Tx } from '../../db/database.js'
 import { DomainError } from '../../errors.js'
 import { actorOf } from '../../keyring/reveal.js'
 import { appendAt, lockHead } from '../../ledger/append.js'
+import { holding } from '../../auth/holding.js'
 import type { Json } from '../../ledger/event.js'
 import { prepare } from '../../ledger/prepare.js'
 import { HOST, host, SYSTEM_TENANT, type Principal } from '../../principal.js'
@@ -115,7 +116,8 @@ interface Direct {
   readonly now: Governed
 }
 
-async function setUp(tx: Tx, { deps, by, kind, payload, now }: Direct): Promise<AppliedDirectly> {
+async function setUp(tx: Tx, { deps, by: caller, kind, payload, now }: Direct): Promise<AppliedDirectly> {
+  const by = await holding(tx, now, caller)
   const authority: Authority = { setup: true }
   const context: EffectContext = { governance: now.governance, authority, by, nowMs: now.nowMs }
   const writings = await prepareEffects(tx, { deps, by, kind, payload, context, now })
