@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { downloadReport, generateReport, type ReportDeps } from '../../reports/generate.js'
 import { applyChange } from '../../src/approvals/commands/apply.js'
 import { enforceApprovals } from '../../src/approvals/commands/enforce.js'
@@ -38,6 +38,8 @@ test('the report on a log names every decision, each with the entry it rests on'
   await acme.vote(cy, change)
   await applyChange(bench.deps, { tenant: acme.tenant, change: change.id })
   const waiting = await acme.request(ben)
+  // A refusal is answered before it is on record.
+  await vi.waitFor(async () => expect((await acme.events()).map(({ event }) => event.type)).toContain('vote.refused'))
 
   const made = await generateReport(deps, acme.host, 'change-approvals', { timeZone: 'Europe/Berlin' })
   const { path, name } = await downloadReport(deps, acme.host, made.id, 'csv')

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { AuditTrailRow } from '../../reports/audit-trail.js'
 import { AUDIT_TRAIL_COLUMNS, auditTrailRecord } from '../../reports/audit-trail-csv.js'
+import { CHANGE_APPROVALS_COLUMNS } from '../../reports/change-approvals-kind.js'
 import { csv, type CsvCounts } from '../../reports/csv.js'
 import { zoneClock } from '../../reports/zone.js'
 import { auditTrailRow, rowsOf } from '../support/audit-trail.js'
@@ -64,9 +65,11 @@ test('only what a source reported is marked as reported', async () => {
 
 test('the columns are documented in their order', async () => {
   const page = await readFile(join(root, 'docs/reports.md'), 'utf8')
-  const [, section = ''] = page.split('## The CSV\n')
-  const listed = [...section.matchAll(/^\| `([a-z_]+)` +\|/gm)].map(([, name]) => name)
-  expect(listed).toEqual([...AUDIT_TRAIL_COLUMNS])
+  const [, both = ''] = page.split('## The CSV\n')
+  const [auditTrail = '', changeApprovals = ''] = both.split('### Of change approvals\n')
+  const listed = (section: string) => [...section.matchAll(/^\| `([a-z_]+)` +\|/gm)].map(([, name]) => name)
+  expect(listed(auditTrail)).toEqual([...AUDIT_TRAIL_COLUMNS])
+  expect(listed(changeApprovals)).toEqual([...CHANGE_APPROVALS_COLUMNS])
 })
 
 test('100,000 rows pass through with at most 500 in hand', async () => {
