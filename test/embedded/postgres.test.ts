@@ -234,6 +234,7 @@ test.runIf(isLinux)('a server that was killed as a whole recovers what it acknow
   const server = await start({ dataDir })
   await query(server.url, 'create table kept as select 42 as n')
   for (const pid of processesIn(server.dataDir)) killIfThere(pid)
+  await eventually(() => processesIn(server.dataDir).length === 0)
   const again = await start({ dataDir })
   expect(await query(again.url, 'select n from kept')).toEqual([{ n: 42 }])
 })
